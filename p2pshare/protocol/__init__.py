@@ -1,0 +1,1 @@
+"""The share protocol, sans-IO: frames, state table, credit, core."""
