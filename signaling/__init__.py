@@ -1,0 +1,1 @@
+"""Signaling: rooms, server and client. Stands alone: imports nothing of p2pshare."""
