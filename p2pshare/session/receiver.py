@@ -1,0 +1,131 @@
+"""The downloader's end of a job: from a stream to a sink, granting credit as the sink keeps up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from p2pshare.errors import TransferError, transfer_error
+from p2pshare.model import Piece
+from p2pshare.protocol import events as e
+from p2pshare.session.link import Link, StallWatch
+from p2pshare.storage import Sink
+
+
+class Receiver:
+    """Receives one job into an open sink. ``run()`` is its life; it never raises for what goes wrong."""
+
+    is_upload = False
+
+    def __init__(
+        self,
+        link: Link,
+        sink: Sink,
+        *,
+        stall_timeout_s: float,
+        on_change: Callable[[int, int], None],
+    ) -> None:
+        self.link = link
+        self.job_id = 0
+        self.failures: dict[int, TransferError] = {}
+        "Files that did not arrive, by index."
+        self.error: TransferError | None = None
+        "Why the job as a whole did not complete."
+        self._sink = sink
+        self._pending: deque[tuple[tuple[Piece, ...], int]] = deque()
+        self._wake = asyncio.Event()
+        self._has_ended = False
+        self._is_storing = False
+        self._on_change = on_change
+        self._confirmed = 0
+        self._stall = StallWatch(stall_timeout_s)
+
+    def start(self, job_id: int, refused: Mapping[int, TransferError]) -> None:
+        """The job has its id; give up at once the files that are refused."""
+        self.job_id = job_id
+        self.link.add_job(job_id, self)
+        for index, error in refused.items():
+            self._give_up_file(index, error)
+        self.link.touch()
+
+    async def run(self) -> None:
+        """Store what arrives until the job is over."""
+        try:
+            while not self._has_ended:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._pending and not self._has_ended:
+                    await self._store()
+        finally:
+            if not self._has_ended:
+                self.give_up(TransferError("the download was interrupted"))
+
+    async def _store(self) -> None:
+        pieces: list[Piece] = []
+        cost = 0
+        while self._pending:
+            more, paid = self._pending.popleft()
+            pieces.extend(more)
+            cost += paid
+        self._is_storing = True
+        try:
+            report = await self._sink.store(pieces)
+        finally:
+            self._is_storing = False
+        downloads = self.link.core.downloads
+        downloads.stored(self.job_id, report.stored, cost, time.monotonic())
+        for index, error in report.failed.items():
+            self._give_up_file(index, error)
+        if not self._has_ended:
+            downloads.confirm(self.job_id, report.confirmed)
+            self._confirmed += len(report.confirmed)
+        self._on_change(report.stored, len(report.confirmed))
+        self.link.touch()
+
+    def give_up(self, error: TransferError) -> None:
+        """End the job from this side; idempotent."""
+        if not self._has_ended:
+            self.error = error
+            self.link.core.downloads.stop(self.job_id, int(error.code), error.reason)
+            self.link.touch()
+
+    def _give_up_file(self, index: int, error: TransferError) -> None:
+        self.failures[index] = error
+        self.link.core.downloads.give_up_file(self.job_id, index, int(error.code), error.reason)
+
+    # LinkJob -------------------------------------------------------------------------------------------
+
+    def wants_to_send(self) -> bool:
+        """Never: a receiver's words go through the core."""
+        return False
+
+    def pump(self) -> bool:
+        """Nothing to send."""
+        return False
+
+    def event_received(self, event: e.CoreEvent) -> None:
+        """The sender's side moved."""
+        match event:
+            case e.PiecesReceived():
+                self._pending.append((event.pieces, event.cost))
+                self._wake.set()
+            case e.FileGivenUp():
+                self.failures[event.file] = transfer_error(event.code, event.reason, remote=True)
+            case e.JobEnded():
+                if event.code and self.error is None:
+                    self.error = transfer_error(event.code, event.reason, remote=event.remote)
+                self._has_ended = True
+                self._wake.set()
+
+    def check_stall(self, now: float) -> None:
+        """Give up when nothing arrived for the stall timeout; paused jobs and a busy disk may stand still."""
+        job = self.link.core.downloads.jobs.get(self.job_id)
+        if job is None:
+            return
+        is_excused = job.paused_here or job.paused_there or self._is_storing or job.channel is None
+        state = (job.received, job.stored, self._confirmed, now if is_excused else 0)
+        error = self._stall.check(state, now)
+        if error is not None:
+            self.give_up(error)
