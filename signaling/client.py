@@ -214,6 +214,8 @@ class SignalingClient:
             finally:
                 self._task.cancel()
         await asyncio.wait([self._task])
+        # A task that is cancelled before it began does not come to its `finally`.
+        await self._end(self._socket, None)
 
     def events(self) -> AsyncIterator[Event]:
         """What happens, in order; ends after `Closed`. The same as iterating the client."""
@@ -264,13 +266,21 @@ class SignalingClient:
             error = exc
             logger.info("= refused for good: %s", _without_secrets(exc))
         finally:
-            self._is_closed = True
-            try:
+            await self._end(socket, error)
+
+    async def _end(
+        self, socket: aiohttp.ClientWebSocketResponse | None, error: SignalingError | None
+    ) -> None:
+        """Close what is open and wake who waits. Idempotent."""
+        self._is_closed = True
+        try:
+            if socket is not None:
                 await self._lose(socket)
-                await http.close()
-            finally:
-                self._ready.set()
-                self._events.end(Closed(error))
+            if self._http is not None:
+                await self._http.close()
+        finally:
+            self._ready.set()
+            self._events.end(Closed(error))
 
     async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> str:
         """Handle messages until the connection is lost; return why it was."""

@@ -35,6 +35,8 @@ class Connection:
         self._limits = limits
         self._queue: deque[tuple[bytes, WSMsgType]] = deque()
         self._queued = 0
+        self._is_stuck = False
+        "Whether `write` waits for the client to read."
         self._wake = asyncio.Event()
         self._close_code: int | None = None
         self._is_tls = transport.get_extra_info("ssl_object") is not None
@@ -49,7 +51,7 @@ class Connection:
         return self._close_code is not None or self._transport.is_closing()
 
     def send(self, text: str) -> None:
-        """Queue one message. A client whose queue is full is cut off; once closing, this does nothing."""
+        """Queue one message; once closing, do nothing. A client that lets its queue run full is cut off."""
         self._send(text.encode(), WSMsgType.TEXT)
 
     def close(self, code: int = WSCloseCode.OK) -> None:
@@ -71,7 +73,9 @@ class Connection:
             while True:
                 while self._queue:
                     data, kind = self._queue.popleft()
+                    self._is_stuck = True  # Nobody sees it, unless send_frame() has to wait.
                     await self._socket.send_frame(data, kind)
+                    self._is_stuck = False
                     self._queued -= len(data) + _OVERHEAD
                 if self._close_code is not None:
                     break
@@ -111,7 +115,8 @@ class Connection:
         if self.is_closing:
             return
         size = len(data) + _OVERHEAD
-        if self._queued + size > self._limits.max_queue:
+        # A client is not to blame for what `write` had no time yet to pass on: many may send at once.
+        if self._is_stuck and self._queued + size > self._limits.max_queue:
             logger.info("= connection %d reads too slowly, cut off", self.number)
             self.abort()
             return

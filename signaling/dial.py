@@ -88,6 +88,8 @@ def _map_errors(url: str, timeout_s: float) -> Iterator[None]:
         raise Unreachable(url, f"no answer within {timeout_s:g} s") from exc
     except aiohttp.WSServerHandshakeError as exc:
         raise _from_status(exc.status, url) from exc
+    except aiohttp.TooManyRedirects as exc:
+        raise Unreachable(url, "it sends us elsewhere without end") from exc
     except aiohttp.ClientConnectorError as exc:
         raise Unreachable(url, _system_reason(exc.os_error)) from exc
     except (aiohttp.ClientError, OSError, ValueError) as exc:

@@ -14,8 +14,8 @@ class Forwarder:
         self.target = target
         self.is_refusing = False
         "New connections are cut at once."
-        self.connections = 0
-        "How many were made, the refused ones included."
+        self.accepted = asyncio.Event()
+        "Set by every new connection, a refused one included."
         self._is_flowing = asyncio.Event()
         self._is_flowing.set()
         self._transports: set[asyncio.WriteTransport] = set()
@@ -48,7 +48,7 @@ class Forwarder:
             await asyncio.wait(self._handlers)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        self.accepted.set()
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)

@@ -81,7 +81,7 @@ def test_the_events_always_add_up_to_the_roster(script: list[tuple[object, ...]]
         events: list[RosterEvent] = []
         match step:
             case ("enter", [*names], bool(resumed)):
-                events = roster.enter(joined(*names, resumed=resumed), now=now)
+                events = roster.enter(joined(*map(str, names), resumed=resumed), now=now)
             case ("add", str(peer_id)):
                 events = roster.add(peer_id, peer_id.partition("#")[0])
             case ("remove", str(peer_id)):
