@@ -9,9 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import transfer
+from benchmarks import datapath, transfer
 
-BENCHMARKS: dict[str, Callable[[list[str]], None]] = {"transfer": transfer.main}
+BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
+    "transfer": transfer.main,
+    "datapath": datapath.main,
+}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[1]
@@ -65,34 +66,51 @@ async def run(
             cwd=ROOT,
         )
 
-    async def line(process: asyncio.subprocess.Process) -> bytes:
-        assert process.stdout is not None
-        text = await process.stdout.readline()
-        if not text:
-            raise RuntimeError("a peer process ended early")
-        return text
-
-    def tell(process: asyncio.subprocess.Process, text: bytes) -> None:
-        assert process.stdin is not None
-        process.stdin.write(text)
-
     sender = await start(hosts[0], "send", send)
     receiver = await start(hosts[1], "receive", receive)
     try:
         async with asyncio.timeout(timeout_s):
-            tell(receiver, await line(sender))
-            tell(sender, await line(receiver))
-            sent, received = json.loads(await line(sender)), json.loads(await line(receiver))
-            tell(receiver, b"{}\n")
-            await sender.wait()
-            await receiver.wait()
-            return Run(sent, received)
+            return await _relay(sender, receiver)
     finally:
         for process in (sender, receiver):
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+
+
+async def _relay(sender: asyncio.subprocess.Process, receiver: asyncio.subprocess.Process) -> Run:
+    """Pass each line of either process to the other, until both have reported their figures.
+
+    Lines come in pairs: descriptions, "ready", and at last the figures.
+    """
+    while True:
+        sent = await _line(sender)
+        if "sdp" in sent:  # an offer: the answer needs it first
+            _tell(receiver, sent)
+        received = await _line(receiver)
+        if "seconds" in sent:
+            for process in (sender, receiver):
+                _tell(process, {})
+                await process.wait()
+            return Run(sent, received)
+        _tell(sender, received)
+        if "sdp" not in sent:
+            _tell(receiver, sent)
+
+
+async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert process.stdout is not None
+    text = await process.stdout.readline()
+    if not text:
+        raise RuntimeError("a peer process ended early")
+    line: dict[str, Any] = json.loads(text)
+    return line
+
+
+def _tell(process: asyncio.subprocess.Process, line: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(line).encode() + b"\n")
 
 
 def median(figures: Iterable[float]) -> float:

@@ -1,73 +1,151 @@
-"""One end of a bare data channel, as a process of its own; `benchmarks.pairs` starts two of them."""
+"""One end of bare data channels, as a process of its own; `benchmarks.pairs` starts two of them.
+
+Connections and channels share the bytes evenly. With ``--probe`` a small message with the time in it goes
+through a channel of its own every 10 ms, and the receiver says how long they took: one clock serves both, as
+both are on this machine.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import importlib
+import statistics
+import struct
 import time
+from dataclasses import dataclass, field
 
 import aiortc
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection
 
 from benchmarks.wire import Wire, connect, usage
 
 HIGH_WATER = 1 << 20
 STACKS = ("stock", "p2pshare", "libwebrtc")
+PROBE_ID = 100
+PROBE_EVERY_S = 0.01
+_TIME = struct.Struct("!d")
 
 
 def new_pc(stack: str) -> RTCPeerConnection:
     """A connection of one of the stacks that are compared; all have aiortc's interface."""
     if stack == "stock":
         return RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    name = {"p2pshare": "p2pshare.rtc", "libwebrtc": "webrtc.aiortc"}[stack]
+    name = {"p2pshare": "p2pshare", "libwebrtc": "webrtc.aiortc"}[stack]
     module = importlib.import_module(name)
     configuration = (module if stack == "libwebrtc" else aiortc).RTCConfiguration(iceServers=[])
     pc: RTCPeerConnection = module.RTCPeerConnection(configuration)
     return pc
 
 
-async def raw(wire: Wire, stack: str, size: int, message_size: int, *, sends: bool) -> None:
-    """A bare data channel, back-pressure by bufferedAmount."""
-    pc = new_pc(stack)
-    channel = pc.createDataChannel("raw", negotiated=True, id=1)
-    opened, room, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    channel.on("open", opened.set)
-    received = 0
-    if sends:
-        channel.bufferedAmountLowThreshold = HIGH_WATER // 4
-        channel.on("bufferedamountlow", room.set)
-        channel.on("message", lambda _: done.set())
-    else:
+@dataclass
+class End:
+    """All channels of this process."""
 
-        @channel.on("message")
-        def _(message: bytes) -> None:
-            nonlocal received
-            received += len(message)
-            if received >= size:
-                done.set()
+    channels: list[RTCDataChannel] = field(default_factory=list)
+    probe: RTCDataChannel | None = None
+    delays_s: list[float] = field(default_factory=list)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    received: int = 0
+    began: float = 0.0
+    cpu_s: float = 0.0
 
-    await connect(pc, wire, offers=sends)
+    def begin(self) -> None:
+        self.began, self.cpu_s = time.perf_counter(), usage()["cpu_s"]
+
+    def report(self, size: int) -> dict[str, float]:
+        now = usage()
+        figures = {
+            "seconds": time.perf_counter() - self.began,
+            "bytes": float(size),
+            "cpu_used_s": now["cpu_s"] - self.cpu_s,
+            **now,
+        }
+        if len(self.delays_s) > 1:
+            figures["delay_p50_ms"] = statistics.median(self.delays_s) * 1e3
+            figures["delay_p99_ms"] = statistics.quantiles(self.delays_s, n=100)[98] * 1e3
+        return figures
+
+
+async def is_open(channel: RTCDataChannel) -> None:
     if channel.readyState != "open":
-        await opened.wait()
-    began, cpu = time.perf_counter(), usage()["cpu_s"]
+        opened = asyncio.Event()
+        channel.on("open", opened.set)
+        if channel.readyState != "open":
+            await opened.wait()
+
+
+async def fill(channel: RTCDataChannel, message: bytes, size: int) -> None:
+    """Send so many bytes, as fast as the channel takes them."""
+    room = asyncio.Event()
+    channel.bufferedAmountLowThreshold = HIGH_WATER // 4
+    channel.on("bufferedamountlow", room.set)
+    while size > 0:
+        if channel.bufferedAmount > HIGH_WATER:
+            room.clear()
+            await room.wait()
+        channel.send(message if size >= len(message) else message[:size])
+        size -= len(message)
+
+
+async def probe(channel: RTCDataChannel) -> None:
+    while True:
+        channel.send(_TIME.pack(time.monotonic()))
+        await asyncio.sleep(PROBE_EVERY_S)
+
+
+async def raw(wire: Wire, options: argparse.Namespace) -> None:
+    sends = options.side == "send"
+    end = End()
+    pcs = [new_pc(options.stack) for _ in range(options.connections)]
+    for pc in pcs:
+        for number in range(options.channels):
+            end.channels.append(pc.createDataChannel("raw", negotiated=True, id=2 * number + 1))
+    if options.probe:
+        end.probe = pcs[0].createDataChannel("probe", negotiated=True, id=PROBE_ID)
+    if not sends:
+        _count(end, options.size)
+    for pc in pcs:
+        await connect(pc, wire, offers=sends)
+    for channel in [*end.channels, *([end.probe] if end.probe else [])]:
+        await is_open(channel)
+    wire.put(ready=True)
+    await wire.get()
+    end.begin()
     if sends:
-        message = (bytes(range(256)) * (message_size // 256 + 1))[:message_size]
-        left = size
-        while left > 0:
-            if channel.bufferedAmount > HIGH_WATER:
-                room.clear()
-                await room.wait()
-            channel.send(message if left >= message_size else message[:left])
-            left -= message_size
-    await done.wait()
-    if not sends:
-        channel.send(b"done")
-    seconds = time.perf_counter() - began
-    wire.put(seconds=seconds, bytes=size, cpu_used_s=usage()["cpu_s"] - cpu, **usage())
-    if not sends:
-        await wire.get()  # the sender has heard it
-    await pc.close()
+        await _send(end, options)
+    else:
+        await end.done.wait()
+    wire.put(**end.report(options.size))
+    await wire.get()
+    for pc in pcs:
+        await pc.close()
+
+
+def _count(end: End, size: int) -> None:
+    def received(message: bytes) -> None:
+        end.received += len(message)
+        if end.received >= size:
+            end.channels[0].send(b"done")
+            end.done.set()
+
+    for channel in end.channels:
+        channel.on("message", received)
+    if end.probe is not None:
+        end.probe.on("message", lambda sent: end.delays_s.append(time.monotonic() - _TIME.unpack(sent)[0]))
+
+
+async def _send(end: End, options: argparse.Namespace) -> None:
+    end.channels[0].on("message", lambda _: end.done.set())
+    message = (bytes(range(256)) * (options.message // 256 + 1))[: options.message]
+    share, rest = divmod(options.size, len(end.channels))
+    probing = asyncio.ensure_future(probe(end.probe)) if end.probe is not None else None
+    async with asyncio.TaskGroup() as tasks:
+        for number, channel in enumerate(end.channels):
+            tasks.create_task(fill(channel, message, share + (rest if number == 0 else 0)))
+    await end.done.wait()
+    if probing is not None:
+        probing.cancel()
 
 
 def main() -> None:
@@ -76,11 +154,13 @@ def main() -> None:
     parser.add_argument("--stack", choices=STACKS, default="stock")
     parser.add_argument("--size", type=int, required=True, help="bytes in all")
     parser.add_argument("--message", type=int, default=65_536, help="bytes of a message")
-    arguments = parser.parse_args()
+    parser.add_argument("--connections", type=int, default=1)
+    parser.add_argument("--channels", type=int, default=1, help="of each connection")
+    parser.add_argument("--probe", action="store_true")
+    options = parser.parse_args()
 
     async def run() -> None:
-        sends = arguments.side == "send"
-        await raw(await Wire.open(), arguments.stack, arguments.size, arguments.message, sends=sends)
+        await raw(await Wire.open(), options)
 
     asyncio.run(run())
 

@@ -29,10 +29,10 @@ class SlowSink(FolderSink):
         return report
 
 
-async def share(wire: Wire, path: Path, *, sends: bool, rate: float) -> None:
+async def share(wire: Wire, path: Path, *, sends: bool, rate: float, accelerate: bool) -> None:
     """p2pshare: file to file, digest checked and fsynced."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    async with Session() as session:
+    async with Session(accelerate=accelerate) as session:
         link = session.attach(pc, peer="other")
         offered: asyncio.Future[FileOffered] = asyncio.get_running_loop().create_future()
         session.on(FileOffered, offered.set_result)
@@ -58,8 +58,7 @@ async def share(wire: Wire, path: Path, *, sends: bool, rate: float) -> None:
         seconds = time.perf_counter() - began
         used = usage()["cpu_s"] - cpu
         wire.put(seconds=seconds, bytes=stored, cpu_used_s=used, **usage())
-        if not sends:
-            await wire.get()  # the sender has its outcome
+        await wire.get()  # both have their outcome
     await pc.close()
 
 
@@ -68,11 +67,18 @@ def main() -> None:
     parser.add_argument("side", choices=["send", "receive"])
     parser.add_argument("--path", type=Path, required=True, help="what to send, or the folder to save to")
     parser.add_argument("--rate", type=float, default=0.0, help="bytes a second of the receiver's disk")
+    parser.add_argument("--stock", action="store_true", help="over aiortc's own data path")
     arguments = parser.parse_args()
 
     async def run() -> None:
         sends = arguments.side == "send"
-        await share(await Wire.open(), arguments.path, sends=sends, rate=arguments.rate)
+        await share(
+            await Wire.open(),
+            arguments.path,
+            sends=sends,
+            rate=arguments.rate,
+            accelerate=not arguments.stock,
+        )
 
     asyncio.run(run())
 

@@ -1,0 +1,231 @@
+"""The data path: raw channels and whole files, against stock aiortc, libwebrtc under Python, and the line.
+
+    python -m benchmarks datapath [--runs N] [--only GROUP ...] [--save]
+
+Two network namespaces with a veth pair (MTU 1500) where they may be made, else this host's loopback. The
+rows of a group take turns, run by run, so that a noisy machine disturbs all alike; figures are medians.
+``--save`` writes benchmarks/results (JSON, a Markdown table, a plot).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.network import Offload, emulated_path, two_hosts
+from benchmarks.network import Path as NetworkPath
+from benchmarks.pairs import MIB, Hosts, Run, machine, median, run
+from benchmarks.report import save
+
+KIB = 1024
+Network = Callable[[], AbstractContextManager[Hosts]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that is measured."""
+
+    name: str
+    send: str = "p2pshare"
+    receive: str = "p2pshare"
+    size_mib: float = 512
+    options: tuple[str, ...] = ()
+    network: Network = two_hosts
+    kind: str = "raw"
+    "``raw``: a bare channel; ``share``: file to file, verified and fsynced; ``iperf3``: the line, by TCP."
+    timeout_s: float = 300.0
+
+
+@dataclass
+class Figures:
+    """What the runs of a row gave."""
+
+    rates: list[float] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    error: str = ""
+
+    def as_dict(self, row: Row) -> dict[str, Any]:
+        if not self.rates:
+            return {"error": self.error}
+        figures: dict[str, Any] = {
+            "mb_s": round(median(self.rates), 2),
+            "mb_s_runs": [round(rate, 2) for rate in self.rates],
+        }
+        if self.runs:
+            send, receive = zip(*(each.cpu_per_gb for each in self.runs), strict=True)
+            figures["cpu_s_per_gb"] = [round(median(send), 2), round(median(receive), 2)]
+            peaks = [each.peak_mib for each in self.runs]
+            figures["peak_mib"] = [round(max(p[0] for p in peaks)), round(max(p[1] for p in peaks))]
+            delays = [each.receive["delay_p99_ms"] for each in self.runs if "delay_p99_ms" in each.receive]
+            if delays:
+                figures["delay_p99_ms"] = round(median(delays), 2)
+            if "--message" in row.options:
+                message = int(row.options[row.options.index("--message") + 1])
+                figures["messages_per_s"] = round(median(self.rates) * 1e6 / message)
+        return figures
+
+
+def _message(size: int) -> tuple[str, ...]:
+    return ("--message", str(size))
+
+
+def _paths() -> list[Row]:
+    rows = []
+    for rtt, loss, rate in (
+        (20, 0.0, 0),
+        (100, 0.0, 100),
+        (100, 0.001, 100),
+        (100, 0.01, 100),
+        (20, 0.01, 0),
+    ):
+        network = partial(emulated_path, NetworkPath(rtt, loss, rate))
+        where = f"RTT {rtt} ms, loss {loss:.1%}, " + (f"{rate} Mbit/s" if rate else "no limit")
+        size = 96 if loss < 0.005 else 48
+        rows += [
+            Row(f"{where}: p2pshare", size_mib=size, network=network),
+            Row(f"{where}: stock", "stock", "stock", 4, network=network),
+            Row(f"{where}: TCP CUBIC", size_mib=size, network=network, kind="iperf3"),
+        ]
+    return rows
+
+
+GROUPS: dict[str, list[Row]] = {
+    "lan": [
+        Row("p2pshare, 64 KiB messages"),
+        Row("stock aiortc, 64 KiB messages", "stock", "stock", 32),
+        Row("libwebrtc under Python, 64 KiB messages", "libwebrtc", "libwebrtc", 192),
+        Row("p2pshare, file to file", kind="share", size_mib=512),
+        Row("iperf3, TCP", kind="iperf3", size_mib=1024),
+    ],
+    "sizes": [
+        *(Row(f"p2pshare, {size} KiB messages", options=_message(size * KIB)) for size in (16, 64, 256)),
+        Row("p2pshare, 1 KiB messages", size_mib=64, options=_message(KIB)),
+        Row("p2pshare, 100-byte messages", size_mib=9.5367, options=_message(100)),
+    ],
+    "jobs": [
+        *(Row(f"p2pshare, {n} channels", options=("--channels", str(n))) for n in (1, 4, 16)),
+        Row("p2pshare, 4 channels and a probe", options=("--channels", "4", "--probe")),
+        Row("p2pshare, 16 peers to one", options=("--connections", "16")),
+    ],
+    "foreign": [
+        Row("stock to stock", "stock", "stock", 24),
+        Row("p2pshare to stock", "p2pshare", "stock", 24),
+        Row("stock to p2pshare", "stock", "p2pshare", 24),
+    ],
+    "offload": [
+        Row("super-packets pass whole"),
+        *(
+            Row(offload.value, network=partial(two_hosts, offload))
+            for offload in (Offload.SOFTWARE, Offload.NO_MERGING)
+        ),
+        Row("1 % of single packets lost", options=("--loss", "0.01")),
+    ],
+    "paths": _paths(),
+}
+
+
+async def _measure(row: Row, hosts: Hosts, folder: Path) -> tuple[float, Run | None]:
+    size = int(row.size_mib * MIB)
+    if row.kind == "iperf3":
+        return await asyncio.to_thread(_iperf3, hosts, size), None
+    if row.kind == "share":
+        source = folder / f"source-{size}.bin"
+        if not source.exists():
+            _write_random(source, size)
+        with tempfile.TemporaryDirectory(dir=folder) as target:
+            result = await run("share", ["--path", str(source)], ["--path", target], row.timeout_s, hosts)
+        return result.rate, result
+    options = ["--size", str(size), *row.options]
+    send, receive = ["--stack", row.send, *options], ["--stack", row.receive, *options]
+    result = await run("raw", send, receive, row.timeout_s, hosts)
+    return result.rate, result
+
+
+def _write_random(path: Path, size: int) -> None:
+    with path.open("wb") as file, open("/dev/urandom", "rb") as random:
+        for _ in range(size // MIB):
+            file.write(random.read(MIB))
+
+
+def _iperf3(hosts: Hosts, size: int) -> float:
+    if shutil.which("iperf3") is None:
+        raise RuntimeError("iperf3 is not installed")
+    subnet = 1 if _has_link(hosts[1]) else 0
+    address = f"198.18.{subnet}.2" if hosts[1] else "127.0.0.1"
+    server = subprocess.Popen([*hosts[1], "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        while b"listening" not in server.stdout.readline():
+            pass
+        command = [*hosts[0], "iperf3", "-c", address, "-n", str(size), "-C", "cubic", "-J"]
+        result = subprocess.run(command, capture_output=True, check=True, timeout=300)
+        return float(json.loads(result.stdout)["end"]["sum_received"]["bits_per_second"]) / 8e6
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _has_link(host: object) -> bool:
+    command = [*host, "ip", "link", "show", "dev", "link"]  # type: ignore[misc]  # a command's prefix
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _is_missing(row: Row) -> str:
+    if "libwebrtc" in (row.send, row.receive) and importlib.util.find_spec("webrtc") is None:
+        return "PyPI's wrtc is not installed"
+    if row.kind == "iperf3" and shutil.which("iperf3") is None:
+        return "iperf3 is not installed"
+    return ""
+
+
+def measure_group(name: str, runs: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """Run the rows of a group in turns, and print what they gave."""
+    figures = {row.name: Figures() for row in GROUPS[name]}
+    print(f"-- {name}", flush=True)
+    for _ in range(runs):
+        for row in GROUPS[name]:
+            found = figures[row.name]
+            found.error = found.error or _is_missing(row)
+            if found.error:
+                continue
+            try:
+                with ExitStack() as stack:
+                    hosts = stack.enter_context(row.network())
+                    rate, result = asyncio.run(_measure(row, hosts, folder))
+            except (RuntimeError, TimeoutError, subprocess.SubprocessError) as exc:
+                found.error = str(exc) or type(exc).__name__
+                continue
+            found.rates.append(rate)
+            if result is not None:
+                found.runs.append(result)
+    results = {row.name: figures[row.name].as_dict(row) for row in GROUPS[name]}
+    for key, value in results.items():
+        print(f"{key:60} {json.dumps(value)}", flush=True)
+    return results
+
+
+def main(options: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks datapath", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--runs", type=int, default=5, help="runs of each row (default 5)")
+    parser.add_argument("--only", choices=GROUPS, nargs="*", default=list(GROUPS))
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results")
+    arguments = parser.parse_args(options)
+    results: dict[str, Any] = {"machine": machine(), "runs": arguments.runs, "groups": {}}
+    with tempfile.TemporaryDirectory(prefix="p2pshare-bench-", dir=".") as folder:
+        for name in arguments.only:
+            results["groups"][name] = measure_group(name, arguments.runs, Path(folder).resolve())
+    if arguments.save:
+        save(results)
