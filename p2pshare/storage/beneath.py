@@ -164,12 +164,17 @@ class _PathFolder(Folder):
 
     def sync(self) -> None:
         if os.name != "nt":  # Windows cannot open a folder, and keeps names without being asked
-            fd = os.open(self.path, _OPEN_FOLDER)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_folder(self.path)
         self.is_unsynced = False
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder last. Raises OSError."""
+    fd = os.open(path, _OPEN_FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _is_link(found: os.stat_result) -> bool:
@@ -190,6 +195,7 @@ class Beneath:
         self._way = way or best_way()
         self._folders: dict[tuple[str, ...], Folder] = {}
         self._made: list[tuple[str, ...]] = []
+        self._sync_error: OSError | None = None
         if self._way is Way.PATHS:
             self._folders[()] = _PathFolder(self.root, ())
         else:
@@ -234,7 +240,10 @@ class Beneath:
             self._made.append(parts)
 
     def sync(self) -> None:
-        """Make every name that has changed last. Raises OSError."""
+        """Make every name that has changed since the last call last. Raises OSError."""
+        error, self._sync_error = self._sync_error, None
+        if error is not None:
+            raise error
         for folder in list(self._folders.values()):
             if folder.is_unsynced:
                 folder.sync()
@@ -244,10 +253,19 @@ class Beneath:
         surplus = len(self._folders) - MAX_OPEN_FOLDERS
         if surplus > 0:
             for parts in [parts for parts, folder in self._folders.items() if parts and folder not in in_use]:
-                self._folders.pop(parts).close()
+                self._close(self._folders.pop(parts))
                 surplus -= 1
                 if surplus <= 0:
                     break
+
+    def _close(self, folder: Folder) -> None:
+        try:
+            if folder.is_unsynced:
+                folder.sync()
+        except OSError as exc:
+            self._sync_error = exc  # for who calls sync() next, and relies on it
+        finally:
+            folder.close()
 
     def remove_made(self, keep: Collection[tuple[str, ...]] = ()) -> None:
         """Remove the folders that were made here and are empty."""

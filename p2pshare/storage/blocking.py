@@ -41,6 +41,7 @@ class BlockingChunks:
         self._thread: threading.Thread | None = None
         self._is_closed = False
         self._wake: tuple[int, int] | None = None
+        self._ending = threading.Lock()  # who wakes the thread does it before the thread closes the pipe
 
     def __aiter__(self) -> BlockingChunks:
         return self
@@ -66,9 +67,10 @@ class BlockingChunks:
         """End the thread: at once where it waits for a pipe, else when its read returns. Idempotent."""
         if self._is_closed:
             return
-        self._is_closed = True
-        if self._wake is not None:
-            os.write(self._wake[1], b"\0")
+        with self._ending:
+            self._is_closed = True
+            if self._wake is not None:
+                os.write(self._wake[1], b"\0")
         self._wanted.release()
 
     # In the thread -------------------------------------------------------------------------------------
@@ -88,8 +90,9 @@ class BlockingChunks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     loop.call_soon_threadsafe(self._deliver, chunk, error)
         finally:
-            for fd in self._wake or ():
-                os.close(fd)
+            with self._ending:
+                for fd in self._wake or ():
+                    os.close(fd)
             if self._is_owned and self._file is not None:
                 close = getattr(self._file, "close", None)
                 if close is not None:

@@ -2,9 +2,9 @@
 
 Syncing costs most of what a small file costs. So the kernel is first asked to start writing out all of a
 group; the first file's fdatasync then commits the journal for the others too, and theirs find little left to
-do. Each file is synced itself all the same: what cannot be written fails the file that it belongs to. (One
-``syncfs`` a group is faster still, but waits for whatever else the machine is writing, and tells an error to
-nobody in particular.)
+do. Meanwhile the next group is being written. Each file is synced itself all the same: what cannot be written
+fails the file that it belongs to. (One ``syncfs`` a group is faster still, but waits for whatever else the
+machine is writing, and tells an error to nobody in particular.)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -23,35 +24,90 @@ from p2pshare.storage.part import Part
 from p2pshare.storage.sink import save_error
 
 GROUP: Final = 64
-"""Files that are synced together: so many are open at once."""
+"""Files that are synced together. A job has two groups open at most: one being synced, one being written."""
 MAX_NUMBER: Final = 9_999
 
 _FILE_MODE = 0o644
 _EXECUTABLE_MODE = 0o755
 
+# Not the threads that write: those wait for these.
+_pool = ThreadPoolExecutor(4, thread_name_prefix="p2pshare-sync")
 
-def commit(
-    parts: Sequence[Part],
-    mode_of: Callable[[OfferedFile], int],
-    failed: Callable[[Part, TransferError], None],
-) -> dict[int, Path]:
-    """Put verified parts into place; returns where they are, by index. Names are not yet synced."""
-    if len(parts) > 1 and hasattr(os, "posix_fadvise"):
-        for part in parts:
+Placed = tuple[Part, Path | TransferError]
+"""A part, and where it is now, or why it is not there."""
+
+
+class GroupCommit:
+    """Puts the verified parts of a job into place. The names are synced by who calls it."""
+
+    def __init__(self, mode: Callable[[OfferedFile], int]) -> None:
+        self._mode = mode
+        self._waiting: list[Part] = []
+        self._sealing: tuple[list[Part], Future[list[OSError | None]]] | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is on its way."""
+        return [*(self._sealing[0] if self._sealing else ()), *self._waiting]
+
+    def add(self, part: Part) -> list[Placed]:
+        """Take a part; returns what became of an earlier group, where one is done by now."""
+        self._waiting.append(part)
+        if len(self._waiting) < GROUP:
+            return []
+        placed = self._place()
+        group, self._waiting = self._waiting, []
+        self._sealing = group, _pool.submit(seal, group, self._mode)
+        return placed
+
+    def finish(self) -> list[Placed]:
+        """Put everything into place."""
+        group, self._waiting = self._waiting, []
+        errors = seal(group, self._mode)
+        return [*self._place(), *place(group, errors)]
+
+    def wait(self) -> None:
+        """Wait until no thread is at a part any more."""
+        if self._sealing:
+            self._sealing[1].exception()
+
+    def _place(self) -> list[Placed]:
+        sealing, self._sealing = self._sealing, None
+        return place(sealing[0], sealing[1].result()) if sealing else []
+
+
+def seal(group: Sequence[Part], mode: Callable[[OfferedFile], int]) -> list[OSError | None]:
+    """Make the bytes of parts last, and close them; returns what went wrong with each."""
+    if len(group) > 1 and hasattr(os, "posix_fadvise"):
+        for part in group:
             with contextlib.suppress(OSError):  # only advice: the file system need not take it
                 os.posix_fadvise(part.fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    paths: dict[int, Path] = {}
-    for part in parts:
+    errors: list[OSError | None] = []
+    for part in group:
         try:
-            part.seal(mode_of(part.file))
+            part.seal(mode(part.file))
             part.close()
-            paths[part.file.index] = part.folder.path / put_in_place(part.folder, part.part_name, part.name)
-            part.folder.is_unsynced = True
+            errors.append(None)
         except OSError as exc:
-            failed(part, save_error(exc, part.file))
+            errors.append(exc)
+    return errors
+
+
+def place(group: Sequence[Part], errors: Sequence[OSError | None]) -> list[Placed]:
+    """Give sealed parts their names."""
+    placed: list[Placed] = []
+    for part, error in zip(group, errors, strict=True):
+        try:
+            if error is not None:
+                raise error
+            name = put_in_place(part.folder, part.part_name, part.name)
+        except OSError as exc:
+            placed.append((part, save_error(exc, part.file)))
         else:
+            part.folder.is_unsynced = True
             part.remove_journal()
-    return paths
+            placed.append((part, part.folder.path / name))
+    return placed
 
 
 def mode_of(file: OfferedFile, umask: int, *, keep_executable: bool) -> int:

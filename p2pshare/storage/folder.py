@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,15 +10,13 @@ from typing import Final
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied, TransferError
 from p2pshare.model import Extent, FileEnd, FileKind, HeldBlocks, Limits, OfferedFile, Piece
-from p2pshare.storage.beneath import Beneath, Folder, Way
-from p2pshare.storage.commit import GROUP, commit, current_umask, mode_of
+from p2pshare.storage.beneath import Beneath, Folder, Way, sync_folder
+from p2pshare.storage.commit import GroupCommit, Placed, current_umask, mode_of
 from p2pshare.storage.names import LocalNames, UnsafeName, check_wire_path
 from p2pshare.storage.part import Part, is_resumable, part_key
 from p2pshare.storage.sink import Stored, save_error
-from p2pshare.storage.space import GrowthWatch, check_space
+from p2pshare.storage.space import check_space
 from p2pshare.storage.threads import in_thread
-
-logger = logging.getLogger(__name__)
 
 MAX_RESUMED: Final = 64
 """Parts of earlier attempts that one job goes on with: two open files each."""
@@ -54,13 +51,12 @@ class FolderSink:
         self._way = way
         self._names: dict[int, tuple[str, ...]] = {}
         self._beneath: Beneath | None = None
-        self._growth: GrowthWatch | None = None
         self._umask = 0o077
         self._refused: dict[int, TransferError] = {}
         self._over: set[int] = set()
         self._resumed: dict[int, Part] = {}
         self._part: Part | None = None
-        self._finished: list[Part] = []
+        self._commit = GroupCommit(self._mode)
         self._broken_off: list[Part] = []
         self._folders: set[tuple[str, ...]] = set()
         self._paths: dict[int, Path] = {}
@@ -92,10 +88,8 @@ class FolderSink:
             _refuse_home(self._root)
             made = _make_folders(self._root)
             self._beneath = Beneath(self._root, self._way)
-            if not os.access(self._beneath.root, os.W_OK | os.X_OK):
-                raise StorageAccessDenied("the folder may not be written to", file=str(self._root))
+            _check_writable(self._beneath.root)
             self._umask = current_umask()
-            self._growth = GrowthWatch(self._beneath.root, self._limits.disk_reserve)
             self._name_files()
             held = self._find_parts(self._beneath)
             needed = sum(file.size or 0 for file in self._files.values() if file.index not in self._refused)
@@ -163,7 +157,8 @@ class FolderSink:
                 end += len(more.payload)
                 at += 1
             self._write(piece.index, piece.offset, payloads, report)
-        self._commit(report)
+        self._placed(self._commit.finish(), report)
+        self._confirm(report)
         return Stored(report.stored, report.confirmed, report.failed)
 
     def _write(self, index: int, offset: int, payloads: Sequence[bytes], report: _Report) -> None:
@@ -171,8 +166,8 @@ class FolderSink:
             return
         try:
             part = self._part_of(index)
-            if part.file.size is None and self._growth is not None:
-                self._growth.grow(sum(map(len, payloads)))
+            if part.file.size is None:
+                check_space(part.folder.path, sum(map(len, payloads)), self._limits.disk_reserve)
             report.stored += part.write(offset, payloads)
         except OSError as exc:
             self._fail(index, save_error(exc, self._files[index]), report)
@@ -195,41 +190,42 @@ class FolderSink:
             self._fail(index, exc, report)
         else:
             self._part = None
-            self._finished.append(part)
-            if len(self._finished) >= GROUP:
-                self._commit(report)
+            self._placed(self._commit.add(part), report)
 
     def _make_folder(self, index: int, report: _Report) -> None:
         assert self._beneath is not None
         path = self._names[index]
-        self._paths[index] = self._beneath.folder(path, make=True).path
+        report.placed[index] = self._beneath.folder(path, make=True).path
         self._folders.add(path)
         self._over.add(index)
-        report.folders.append(index)
 
-    def _commit(self, report: _Report) -> None:
+    def _placed(self, placed: Sequence[Placed], report: _Report) -> None:
         assert self._beneath is not None
-        finished, self._finished = self._finished, []
+        for part, outcome in placed:
+            index = part.file.index
+            self._over.add(index)
+            if isinstance(outcome, Path):
+                report.placed[index] = outcome
+            else:
+                report.failed[index] = outcome
+                self._break_off(part)
+        if placed:
+            self._beneath.trim(self._in_use())
 
-        def failed(part: Part, error: TransferError) -> None:
-            report.failed[part.file.index] = error
-            self._over.add(part.file.index)
-            self._break_off(part)
-
-        paths = commit(
-            finished, lambda file: mode_of(file, self._umask, keep_executable=self._keep_executable), failed
-        )
+    def _confirm(self, report: _Report) -> None:
+        """Everything is in place: make the names last, and say so."""
+        assert self._beneath is not None
         try:
             self._beneath.sync()
         except OSError as exc:  # they are there, but nobody can promise that they stay
-            for index in (*paths, *report.folders):
+            for index in report.placed:
                 report.failed[index] = save_error(exc, self._files[index])
         else:
-            self._paths.update(paths)
-            report.confirmed.extend((*paths, *report.folders))
-        self._over.update(paths)
-        report.folders.clear()
-        self._beneath.trim(self._in_use())
+            self._paths.update(report.placed)
+            report.confirmed.extend(report.placed)
+
+    def _mode(self, file: OfferedFile) -> int:
+        return mode_of(file, self._umask, keep_executable=self._keep_executable)
 
     # Parts ---------------------------------------------------------------------------------------------
 
@@ -279,10 +275,11 @@ class FolderSink:
             part.discard()
 
     def _in_use(self) -> list[Folder]:
-        parts = [*self._resumed.values(), *self._broken_off, *self._finished]
-        if self._part is not None:
-            parts.append(self._part)
-        return [part.folder for part in parts]
+        return [part.folder for part in self._parts()]
+
+    def _parts(self) -> list[Part]:
+        current = [self._part] if self._part is not None else []
+        return [*self._resumed.values(), *self._broken_off, *self._commit.parts, *current]
 
     # Closing -------------------------------------------------------------------------------------------
 
@@ -291,17 +288,14 @@ class FolderSink:
         await in_thread(self._close, keep_parts=keep_parts)
 
     def _close(self, *, keep_parts: bool) -> None:
-        parts = [*self._resumed.values(), *self._broken_off, *self._finished]
-        if self._part is not None:
-            parts.append(self._part)
-        for part in parts:
+        self._commit.wait()
+        for part in self._parts():
             if keep_parts and part.is_resumable:
                 part.close()
             else:
                 part.discard()
         self._resumed.clear()
         self._broken_off.clear()
-        self._finished.clear()
         self._part = None
         if self._beneath is not None:
             self._beneath.remove_made(keep=self._folders)
@@ -316,7 +310,7 @@ class _Report:
         self.stored = 0
         self.confirmed: list[int] = []
         self.failed: dict[int, TransferError] = {}
-        self.folders: list[int] = []  # made, their names not synced yet
+        self.placed: dict[int, Path] = {}  # their names are not synced yet
 
 
 def _continues(piece: Piece, index: int, offset: int) -> bool:
@@ -333,6 +327,12 @@ def _refuse_home(folder: Path) -> None:
         raise StorageAccessDenied("files are not received into the home folder itself: choose one below it")
 
 
+def _check_writable(folder: Path) -> None:
+    may = os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    if not may:
+        raise StorageAccessDenied("the folder may not be written to", file=str(folder))
+
+
 def _make_folders(folder: Path) -> list[Path]:
     """Make a folder and those above it; returns what was made. Raises OSError."""
     missing: list[Path] = []
@@ -342,4 +342,7 @@ def _make_folders(folder: Path) -> list[Path]:
         path = path.parent
     missing.reverse()
     folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "posix":
+        for made in missing:
+            sync_folder(made.parent)
     return missing

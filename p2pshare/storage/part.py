@@ -86,17 +86,13 @@ class Part:
         Raises:
             OSError: It cannot be made; nothing is left of it.
         """
+        part = cls._begin(file, folder, name, key)
+        if part is None:  # another job is at the same file
+            key = secrets.token_hex(8)
+            part = cls(file, folder, name, key, _new_part(folder, name, key))
         try:
-            fd = folder.open(_hidden(name, key, PART_SUFFIX), _NEW)
-        except FileExistsError:
-            if not _remove_stale(folder, name, key):  # another job is at the same file
-                key = secrets.token_hex(8)
-            fd = folder.open(_hidden(name, key, PART_SUFFIX), _NEW)
-        part = cls(file, folder, name, key, fd)
-        try:
-            lock(fd)
             if file.size is not None and file.size > MIB:
-                kernel.fallocate(fd, file.size)
+                kernel.fallocate(part.fd, file.size)
             if is_resumable(file):
                 with contextlib.suppress(FileNotFoundError):
                     folder.unlink(part.journal_name)
@@ -108,29 +104,57 @@ class Part:
         return part
 
     @classmethod
+    def _begin(cls, file: OfferedFile, folder: Folder, name: str, key: str) -> Part | None:
+        """A part by the name that a later attempt looks for; None where another job has it."""
+        try:
+            fd = _new_part(folder, name, key)
+        except FileExistsError:
+            if not _remove_stale(folder, name, key):
+                return None
+            try:
+                fd = _new_part(folder, name, key)
+            except FileExistsError:
+                return None
+        if lock(fd) and _has_name(fd, folder, _hidden(name, key, PART_SUFFIX)):
+            return cls(file, folder, name, key, fd)
+        os.close(fd)  # another job took it for a stale one, before it was locked
+        return None
+
+    @classmethod
     def resume(
         cls, file: OfferedFile, folder: Folder, name: str, key: str
     ) -> tuple[Part, list[HeldBlocks]] | None:
         """Go on with what an earlier attempt left: the part, and its good blocks; None where there are none.
 
         The blocks are read and hashed. Those from the start on go into the digest of the whole file at the
-        same time, so that they need not be read again.
+        same time, so that they need not be read again. What nobody can go on with is removed.
         """
         try:
             part = cls(file, folder, name, key, folder.open(_hidden(name, key, PART_SUFFIX), os.O_RDWR))
-        except OSError:
+        except OSError as exc:
+            if isinstance(exc, FileNotFoundError):  # a crash may have come between the file and its journal
+                with contextlib.suppress(OSError):
+                    folder.unlink(_hidden(name, key, JOURNAL_SUFFIX))
             return None
         try:
             if _is_ours(part.fd) and lock(part.fd) and _has_name(part.fd, folder, part.part_name):
-                part._journal = Journal(folder.open(part.journal_name, os.O_RDWR | os.O_APPEND))
-                if _is_ours(part._journal.fd) and part._journal.read(file):
-                    held = part._good_blocks(part._journal.digests)
-                    if held:
-                        return part, held
+                held = part._find_good_blocks()
+                if held:
+                    return part, held
+                part.discard()
         except OSError as exc:
             logger.debug("cannot go on with %s: %s", show(part.part_name), exc.strerror)
         part.close()
         return None
+
+    def _find_good_blocks(self) -> list[HeldBlocks]:
+        try:
+            self._journal = Journal(self.folder.open(self.journal_name, os.O_RDWR | os.O_APPEND))
+        except FileNotFoundError:
+            return []
+        if not (_is_ours(self._journal.fd) and self._journal.read(self.file)):
+            return []
+        return self._good_blocks(self._journal.digests)
 
     def _good_blocks(self, claimed: Mapping[int, bytes]) -> list[HeldBlocks]:
         assert self.file.size is not None
@@ -256,6 +280,10 @@ class Part:
 def _hidden(name: str, key: str, suffix: str) -> str:
     addition = f".{key}{suffix}"
     return f".{shortened(name, MAX_NAME_BYTES - 1 - len(addition))}{addition}"
+
+
+def _new_part(folder: Folder, name: str, key: str) -> int:
+    return folder.open(_hidden(name, key, PART_SUFFIX), _NEW)
 
 
 def _is_ours(fd: int) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from p2pshare.model import OfferedFile
 from p2pshare.storage.blocking import BlockingChunks, Readable
 from p2pshare.storage.names import check_wire_path
+
+logger = logging.getLogger(__name__)
 
 Chunks = AsyncIterator[bytes]
 
@@ -113,7 +114,10 @@ def from_stream(name: str, chunks: AsyncIterable[bytes], *, size: int | None = N
 
     Raises:
         ValueError: The name may not travel (`UnsafeName`), or the size is negative.
+        TypeError: It is no async iterable.
     """
+    if not isinstance(chunks, AsyncIterable):
+        raise TypeError(f"not an async iterable: {type(chunks).__name__}")
     if size is not None and size < 0:
         raise ValueError("size: negative")
     return StreamLike(name, lambda: aiter(chunks), size)
@@ -132,15 +136,14 @@ def from_file_object(name: str, fileobj: Readable, *, size: int | None = None) -
     return StreamLike(name, lambda: BlockingChunks(lambda: fileobj), size)
 
 
-class _Closable(Protocol):
-    async def aclose(self) -> object: ...
-
-
 async def close_chunks(chunks: object) -> None:
-    """Close an async iterator, where it can be closed; only what the iterator itself does can raise."""
+    """Close an async iterator, where it can be closed."""
     aclose = getattr(chunks, "aclose", None)
     if aclose is not None:
-        await aclose()
+        try:
+            await aclose()
+        except Exception:  # the program's own iterator may raise anything, and it is over anyway
+            logger.debug("a stream failed while it was closed", exc_info=True)
 
 
 async def close_sources(sources: Sequence[Source]) -> None:
@@ -150,4 +153,3 @@ async def close_sources(sources: Sequence[Source]) -> None:
             chunks = source.take()
             if chunks is not None:
                 await close_chunks(chunks)
-        await asyncio.sleep(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from blake3 import blake3
@@ -11,8 +10,6 @@ from blake3 import blake3
 from p2pshare.errors import TransferError, UploadError, show_reason
 from p2pshare.model import Extent, FileEnd
 from p2pshare.storage.sources import Chunks, StreamSource, close_chunks
-
-logger = logging.getLogger(__name__)
 
 _END: Final = object()
 _NOT_YET: Final = object()
@@ -88,10 +85,7 @@ class StreamCursor:
                 coming.exception()
         chunks, self._chunks = self._chunks, None
         if chunks is not None:
-            try:
-                await close_chunks(chunks)
-            except Exception:  # the program's own iterator may raise anything, and its file is over
-                logger.debug("a stream failed while it was closed", exc_info=True)
+            await close_chunks(chunks)
 
 
 async def _pull(chunks: Chunks) -> object:

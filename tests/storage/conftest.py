@@ -37,6 +37,17 @@ def open_place() -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+@pytest.fixture
+def fast_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: for tests of very many files, which are not about syncing."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    place = Path(tempfile.mkdtemp(prefix="p2pshare-test-", dir="/dev/shm"))
+    yield place
+    shutil.rmtree(place)
+
+
 @contextlib.contextmanager
 def _as_nobody() -> Iterator[None]:
     if os.geteuid() != 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_folders_are_made_and_opened(tmp_path: Path, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_link_in_the_way_is_refused_wherever_it_stands(tmp_path: Path, way: Path) -> None:
+def test_a_link_in_the_way_is_refused_wherever_it_stands(tmp_path: Path, way: Way) -> None:
     outside = tmp_path / "outside"
     (outside / "sub").mkdir(parents=True)
     (outside / "victim").write_bytes(b"untouched")
@@ -79,11 +80,11 @@ def test_a_link_in_the_way_is_refused_wherever_it_stands(tmp_path: Path, way: Pa
         ("file",),
         ("file", "x"),
     ):
-        with pytest.raises(OSError, match="link|directory"):
+        with pytest.raises(OSError, match=r"link|directory"):
             beneath.folder(parts, make=True)
     folder = beneath.folder((), make=False)
     for flags in (os.O_RDWR, NEW, os.O_WRONLY | os.O_TRUNC):
-        with pytest.raises(OSError, match="link|exists"):
+        with pytest.raises(OSError, match=r"link|exists"):
             folder.open("victim", flags)
     beneath.close()
     assert sorted(path.name for path in outside.iterdir()) == ["sub", "victim"]
@@ -100,22 +101,25 @@ def test_a_folder_that_a_process_keeps_swapping_for_a_link_leads_nowhere(tmp_pat
     swapper = subprocess.Popen([sys.executable, "-c", SWAP, inside], stdout=subprocess.PIPE)
     assert swapper.stdout is not None
     swapper.stdout.readline()
-    opened, refused = 0, set()
-    until = time.monotonic() + 1.0
+    opened, links_met = 0, 0
+    until = time.monotonic() + 60  # seconds; it takes less than one
     try:
-        while time.monotonic() < until:
+        while (opened < 50 or links_met < 50) and time.monotonic() < until:
             beneath = Beneath(inside, way)
             try:
                 os.close(beneath.folder(("sub", "deep"), make=False).open(f"{opened}", NEW))
                 opened += 1
+            except FileNotFoundError:
+                pass
             except OSError as exc:
-                refused.add(type(exc).__name__ if isinstance(exc, FileNotFoundError) else exc.errno)
+                assert exc.errno in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV)
+                links_met += 1
             beneath.close()
     finally:
         swapper.kill()
         swapper.communicate()
-    assert opened > 100
-    assert len(refused) >= 2, "the link was never met: the race was none"
+    assert opened
+    assert links_met
     assert list((outside / "deep").iterdir()) == []
 
 
@@ -141,7 +145,7 @@ def test_a_folder_swapped_for_a_link_after_it_was_opened_by_path_is_noticed(tmp_
 @only_on("linux")
 def test_a_pipe_in_the_place_of_a_file_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
-    with pytest.raises(OSError, match="address|device"):
+    with pytest.raises(OSError, match=r"address|device"):
         Beneath(tmp_path).folder((), make=False).open("x", os.O_WRONLY)
 
 

@@ -6,21 +6,21 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied
-from p2pshare.model import BLOCK_SIZE, KIB, MIB, Extent, FileEnd, FileKind, Limits, OfferedFile
+from p2pshare.model import MIB, Extent, FileEnd, FileKind, OfferedFile
 from p2pshare.storage import FolderSink, list_sources
 from p2pshare.storage import part as part_module
 from p2pshare.storage.beneath import Folder, Way
 from tests.storage.conftest import Unprivileged
 from tests.storage.test_beneath import WAYS
 from tests.storage.transfer import NO_RESERVE, end, extents, offered, read_all, save, save_error, tree
-from tests.support.needs import needs_tmpfs, only_on
+from tests.support.needs import only_on
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -146,7 +146,7 @@ async def test_a_part_is_private_and_hidden_until_it_is_whole(tmp_path: Path, si
     await sink.open()
     report = await sink.store(extents(0, whole))
     assert (report.stored, report.confirmed) == (size, [])
-    parts = sorted(tmp_path.iterdir())
+    parts = [tmp_path / name for name in tree(tmp_path)]
     assert [path.suffix for path in parts] == [".p2pshare-journal", ".p2pshare-part"][size == 5 :]
     for path in parts:
         assert path.name.startswith(".a.bin.")
@@ -188,11 +188,11 @@ async def test_more_bytes_than_declared_are_never_written(tmp_path: Path) -> Non
     assert tree(tmp_path) == {}
 
 
-async def test_ten_thousand_small_files(tmp_path: Path) -> None:
+async def test_ten_thousand_small_files(fast_disk: Path) -> None:
     wholes = [b"%d" % number * 100 for number in range(10_000)]
     names = [f"d{number % 50}/f{number}" for number in range(10_000)]
     files = [offered(name, whole, at) for at, (name, whole) in enumerate(zip(names, wholes, strict=True))]
-    sink = FolderSink(tmp_path, files, limits=NO_RESERVE)
+    sink = FolderSink(fast_disk, files, limits=NO_RESERVE)
     await sink.open()
     confirmed: list[int] = []
     for first in range(0, 10_000, 700):
@@ -202,7 +202,7 @@ async def test_ten_thousand_small_files(tmp_path: Path) -> None:
         confirmed += (await sink.store(pieces)).confirmed
     await sink.close(keep_parts=False)
     assert confirmed == list(range(10_000))
-    got = {name: whole for name, whole in tree(tmp_path).items() if whole is not None}
+    got = {name: whole for name, whole in tree(fast_disk).items() if whole is not None}
     assert got == dict(zip(names, wholes, strict=True))
 
 
@@ -230,6 +230,85 @@ async def test_no_more_files_are_open_at_once_than_a_group_has(
     assert most - before < 400
     await sink.close(keep_parts=False)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@only_on("linux")
+async def test_what_is_confirmed_is_synced_bytes_first_and_names_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    in_place: list[int] = []
+
+    def record(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def synchronise(fd: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            in_place.append(len(list(tmp_path.glob("in/*/f*"))))
+            sync(fd)
+
+        return synchronise
+
+    monkeypatch.setattr(part_module, "_sync", record(os.fdatasync))
+    monkeypatch.setattr(os, "fsync", record(os.fsync))
+    files = [OfferedFile(index, (f"d{index % 150}", f"f{index}"), 1) for index in range(300)]
+    sink = FolderSink(tmp_path / "in", files, limits=NO_RESERVE)
+    await sink.open()
+    assert synced == [str(tmp_path)]  # where the folder itself was made
+    await sink.store(
+        [piece for file in files for piece in (Extent(file.index, 0, b"x"), end(file.index, b"x"))]
+    )
+    await sink.close(keep_parts=False)
+    assert len(sink.paths) == 300
+    parts = [path for path in synced if path.endswith(".p2pshare-part")]
+    assert len(set(parts)) == 300
+    assert in_place[synced.index(parts[0])] == 0
+    assert str(tmp_path / "in") in synced
+    for index in range(150, 300):  # the later one of two in a folder
+        folder, last = str(tmp_path / "in" / f"d{index % 150}"), synced.index(parts[index])
+        assert folder in synced[last:]
+
+
+async def test_a_folder_that_cannot_be_synced_confirms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Folder) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    files = [OfferedFile(index, (f"d{index}", "f"), 0) for index in range(200)]
+    sink = FolderSink(tmp_path, files, limits=NO_RESERVE)
+    await sink.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "sync", fail)
+        report = await sink.store([end(file.index, b"") for file in files])
+    assert report.confirmed == []
+    assert set(report.failed) == set(range(200))
+    assert isinstance(report.failed[0], SaveFailed)
+    assert report.failed[0].reason == "Input/output error"
+    await sink.close(keep_parts=False)
+
+
+async def test_a_file_that_cannot_be_synced_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = part_module._sync
+
+    def fail(fd: int) -> None:
+        if os.fstat(fd).st_size == 77:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    monkeypatch.setattr(part_module, "_sync", fail)
+    wholes = [bytes(77 if index == 70 else 1) for index in range(150)]
+    sink = FolderSink(
+        tmp_path, [offered(f"f{at}", whole, at) for at, whole in enumerate(wholes)], limits=NO_RESERVE
+    )
+    await sink.open()
+    report = await sink.store(
+        [piece for at, whole in enumerate(wholes) for piece in (Extent(at, 0, whole), end(at, whole))]
+    )
+    await sink.close(keep_parts=True)
+    assert list(report.failed) == [70]
+    assert len(report.confirmed) == 149
+    assert set(tree(tmp_path)) == {f"f{at}" for at in range(150)} - {"f70"}
 
 
 async def test_the_loop_runs_on_while_the_disk_is_stuck(
@@ -327,22 +406,6 @@ async def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> 
             await FolderSink(folder, [], limits=NO_RESERVE).open()
 
 
-async def test_an_open_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    huge = OfferedFile(0, ("huge",), 2**52)
-    sink = FolderSink(tmp_path / "a" / "b", [huge], limits=NO_RESERVE)
-    with pytest.raises(SaveFailed, match="4,503,599,627,370,496 bytes are needed") as failed:
-        await sink.open()
-    assert failed.value.code == 5090
-    await sink.close(keep_parts=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_the_reserve_stays_free(tmp_path: Path) -> None:
-    sink = FolderSink(tmp_path, [offered("a", b"x")], limits=Limits(disk_reserve=2**60))
-    with pytest.raises(SaveFailed, match="stay free"):
-        await sink.open()
-
-
 async def test_an_empty_folder_stays_and_one_that_was_only_made_for_a_part_goes(tmp_path: Path) -> None:
     files = [
         OfferedFile(0, ("kept",), 0, kind=FileKind.DIRECTORY),
@@ -355,65 +418,3 @@ async def test_an_empty_folder_stays_and_one_that_was_only_made_for_a_part_goes(
     await sink.close(keep_parts=False)
     await sink.close(keep_parts=False)
     assert tree(tmp_path) == {"kept": None}
-
-
-# A full disk -----------------------------------------------------------------------------------------------
-
-
-@needs_tmpfs()
-async def test_a_disk_that_is_too_small_is_noticed_before_the_first_byte(small_disk: Path) -> None:
-    sink = FolderSink(small_disk, [OfferedFile(0, ("a",), 9 * MIB)], limits=NO_RESERVE)
-    with pytest.raises(SaveFailed, match="9,437,184 bytes are needed and 83,886 are to stay free"):
-        await sink.open()
-
-
-@needs_tmpfs()
-async def test_a_disk_that_others_fill_fails_the_file_before_it_is_written(small_disk: Path) -> None:
-    files = [OfferedFile(0, ("big",), 6 * MIB), OfferedFile(1, ("small",), 1)]
-    sink = FolderSink(small_disk, files, limits=NO_RESERVE)
-    await sink.open()
-    (small_disk / "other").write_bytes(bytes(4 * MIB))
-    report = await sink.store([Extent(0, 0, b"x"), Extent(1, 0, b"x"), end(1, b"x")])
-    assert report.confirmed == [1]
-    error = report.failed[0]
-    assert isinstance(error, SaveFailed)
-    assert isinstance(error.__cause__, OSError)
-    assert error.__cause__.errno == errno.ENOSPC
-    await sink.close(keep_parts=True)
-    assert sorted(tree(small_disk)) == ["other", "small"]
-
-
-@needs_tmpfs()
-async def test_a_disk_that_fills_up_under_a_file_of_unknown_size_fails_it(small_disk: Path) -> None:
-    sink = FolderSink(small_disk, [OfferedFile(0, ("stream",), None)], limits=NO_RESERVE)
-    await sink.open()
-    for at in range(0, 10 * MIB, 256 * KIB):
-        report = await sink.store([Extent(0, at, bytes(256 * KIB))])
-        if report.failed:
-            break
-    assert isinstance(report.failed[0], SaveFailed)
-    assert at < 8 * MIB
-    await sink.close(keep_parts=True)
-    assert tree(small_disk) == {}
-
-
-@needs_tmpfs()
-async def test_a_disk_without_fallocate_fails_when_it_is_full_and_keeps_what_can_be_resumed(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("p2pshare.storage.kernel.fallocate", lambda *_: False)
-    whole = os.urandom(6 * MIB)
-    sink = FolderSink(small_disk, [offered("a", whole)], limits=NO_RESERVE)
-    await sink.open()
-    (small_disk / "other").write_bytes(bytes(5 * MIB))
-    error = await save_error(sink, extents(0, whole))
-    assert isinstance(error, SaveFailed)
-    await sink.close(keep_parts=True)
-    (small_disk / "other").unlink()
-    sink = FolderSink(small_disk, [offered("a", whole)], limits=NO_RESERVE)
-    (held,) = await sink.open()
-    assert (held.first_block, len(held.digests)) >= (0, 1)
-    start = len(held.digests) * BLOCK_SIZE
-    assert (await sink.store([*extents(0, whole, start=start), end(0, whole)])).confirmed == [0]
-    await sink.close(keep_parts=False)
-    assert tree(small_disk) == {"a": whole}

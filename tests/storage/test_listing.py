@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from p2pshare.errors import StorageAccessDenied, UploadError
 from p2pshare.model import FileKind
-from p2pshare.storage import UnsafeName, from_bytes, from_stream, list_sources
+from p2pshare.storage import SourceLike, UnsafeName, from_bytes, from_file_object, from_stream, list_sources
 from tests.storage.conftest import Unprivileged
 from tests.support.needs import only_on
 
@@ -136,8 +138,7 @@ async def test_names_that_cannot_travel_are_changed_visibly_and_kept_apart(
     tree = os.fsencode(tmp_path / "tree")
     os.mkdir(tree)
     for name in (b"a\\b", b"a_b", b"caf\xe9", "cafe\u0301".encode(), "café".encode()):
-        with open(tree + b"/" + name, "wb"):
-            pass
+        os.mknod(tree + b"/" + name)
     with caplog.at_level(logging.INFO):
         assert await paths_of(tmp_path / "tree") == [
             "tree/a_b",
@@ -160,8 +161,8 @@ async def test_the_second_thing_of_one_name_is_numbered(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder / "sub").mkdir(parents=True)
         (tmp_path / folder / "a.txt").write_bytes(folder.encode())
-    things = [tmp_path / "one" / "a.txt", tmp_path / "two" / "a.txt", from_bytes("a.txt", b"")]
-    things += [tmp_path / "one" / "sub", tmp_path / "two" / "sub"]
+    things: list[Path | SourceLike] = [tmp_path / "one" / "a.txt", tmp_path / "two" / "a.txt"]
+    things += [from_bytes("a.txt", b""), tmp_path / "one" / "sub", tmp_path / "two" / "sub"]
     sources = await list_sources(things, state_dir=None)
     names = ["/".join(source.file.path) for source in sources]
     assert names == ["a.txt", "a (1).txt", "a (2).txt", "sub", "sub (1)"]
@@ -176,22 +177,27 @@ async def test_bytes_are_known_again_by_what_they_are(tmp_path: Path) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-async def test_a_stream_has_the_size_that_it_was_given() -> None:
-    async def nothing() -> object:
-        return
-        yield
+async def nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
-    known, unknown = from_stream("a.txt", nothing(), size=5), from_stream("b", nothing())  # type: ignore[arg-type]  # yields nothing at all
-    first, second = await list_sources([known, unknown], state_dir=None)
+
+async def test_a_stream_has_the_size_that_it_was_given() -> None:
+    things = [from_stream("a.txt", nothing(), size=5), from_stream("b", nothing())]
+    first, second = await list_sources(things, state_dir=None)
     assert (first.file.size, first.file.source_id, first.file.media_type) == (5, None, "text/plain")
     assert second.file.size is None
 
 
-def test_a_name_that_may_not_travel_is_refused_where_it_is_given() -> None:
+def test_what_cannot_be_sent_is_refused_where_it_is_given() -> None:
     with pytest.raises(UnsafeName):
         from_bytes("../x", b"")
     with pytest.raises(ValueError, match="negative"):
-        from_stream("x", None, size=-1)  # type: ignore[arg-type]  # it is not looked at
+        from_stream("x", nothing(), size=-1)
+    with pytest.raises(ValueError, match="negative"):
+        from_file_object("x", io.BytesIO(), size=-1)
+    with pytest.raises(TypeError, match="not an async iterable: list"):
+        from_stream("x", [b""])  # type: ignore[arg-type]  # that is the point
 
 
 async def test_what_is_neither_a_path_nor_a_source_is_a_type_error() -> None:

@@ -12,9 +12,9 @@ from blake3 import blake3
 
 from p2pshare.errors import StorageAccessDenied, UploadError
 from p2pshare.model import BLOCK_SIZE, MIB, Extent, FileEnd, HeldBlocks
-from p2pshare.storage import UploadReader, file_digests, from_bytes, list_sources
-from tests.storage.transfer import content, end, failure, read_all
+from p2pshare.storage import SourceLike, UploadReader, file_digests, from_bytes, list_sources
 from tests.storage.conftest import Unprivileged
+from tests.storage.transfer import content, end, failure, read_all
 from tests.support.needs import only_on
 
 
@@ -34,7 +34,7 @@ async def test_files_and_folders_come_whole_and_in_order(tmp_path: Path) -> None
     wholes = {"a": os.urandom(3 * MIB + 5), "b": b"", "c": b"small"}
     for name, whole in wholes.items():
         (tree / name).write_bytes(whole)
-    things = [tree, from_bytes("last", wholes["a"])]
+    things: list[Path | SourceLike] = [tree, from_bytes("last", wholes["a"])]
     pieces = await read_all(await list_sources(things, state_dir=None))
     assert [piece.index for piece in pieces] == sorted(piece.index for piece in pieces)
     assert [content(pieces, index) for index in range(5)] == [*wholes.values(), b"", wholes["a"]]
@@ -254,7 +254,7 @@ async def test_closing_in_the_middle_of_a_read_waits_for_it(
 async def test_digests_are_of_what_can_be_read_again(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).write_bytes(name.encode() * 100_000)
-    things = [tmp_path / "a", tmp_path / "b", tmp_path / "c", from_bytes("d", b"d")]
+    things: list[Path | SourceLike] = [*(tmp_path / name for name in "abc"), from_bytes("d", b"d")]
     sources = await list_sources(things, state_dir=None)
     (tmp_path / "b").unlink()
     assert await file_digests(sources, [0, 1, 3]) == [end(0, b"a" * 100_000), end(3, b"d")]
