@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from p2pshare.model import Limits as Limits
     from p2pshare.model import OfferedFile as OfferedFile
     from p2pshare.model import Progress as Progress
+    from p2pshare.rtc import PathStats as PathStats
+    from p2pshare.rtc import RTCPeerConnection as RTCPeerConnection
+    from p2pshare.rtc import accelerate as accelerate
     from p2pshare.session import Delivery as Delivery
     from p2pshare.session import Download as Download
     from p2pshare.session import Session as Session
@@ -61,6 +64,9 @@ if TYPE_CHECKING:
     from p2pshare.session import UploadResult as UploadResult
     from p2pshare.session import attach as attach
     from p2pshare.session import join as join
+    from p2pshare.storage import from_bytes as from_bytes
+    from p2pshare.storage import from_file_object as from_file_object
+    from p2pshare.storage import from_stream as from_stream
 
 __version__ = "0.1.0"
 
@@ -77,7 +83,9 @@ _NAMES = {
         UploadProgress UploadStarted
     """,
     "p2pshare.model": "EVERYONE ErrorCode Limits OfferedFile Progress",
+    "p2pshare.rtc": "PathStats RTCPeerConnection accelerate",
     "p2pshare.session": "Delivery Download Session Upload UploadResult attach join",
+    "p2pshare.storage": "from_bytes from_file_object from_stream",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

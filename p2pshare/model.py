@@ -177,6 +177,11 @@ class HeldBlocks:
     digests: tuple[bytes, ...]
     "BLAKE3 of each block, 32 bytes each; the last block of a file may be shorter than BLOCK_SIZE."
 
+    def size_in(self, file: OfferedFile) -> int:
+        """Bytes of these blocks in their file, whose size is known."""
+        start = self.first_block * BLOCK_SIZE
+        return min(len(self.digests) * BLOCK_SIZE, (file.size or 0) - start)
+
 
 Piece = Extent | FileEnd
 """What a job stream carries, in order."""

@@ -6,7 +6,17 @@ no harm. Pure: no I/O, no clock. See PROTOCOL.md, section Credit.
 
 from __future__ import annotations
 
+from typing import Final
+
 from p2pshare.errors import LocalProtocolError, RemoteProtocolError
+
+
+TURNAROUND_S: Final = 0.02
+"""Seconds that a grant may take through the threads and event loops of two busy ends, whatever the path.
+
+With a round trip of 0.2 ms alone as the measure the window stayed at 256 KiB, and file to file at 100 MB/s
+on a path that carries 370.
+"""
 
 
 class SendWindow:
@@ -36,7 +46,8 @@ class ReceiveWindow:
     """The downloader's side: what it has promised, and when to promise more.
 
     ``size`` is how far the limit runs ahead of what is stored. It doubles, up to ``maximum``, as long as a
-    whole window is stored within two round trips: then the window, not the disk, holds the sender back.
+    whole window is stored within two round trips, or 20 ms where they are shorter: then the window, not the
+    disk, holds the sender back.
     """
 
     def __init__(self, size: int, maximum: int) -> None:
@@ -56,12 +67,12 @@ class ReceiveWindow:
             raise RemoteProtocolError(f"{word}: {self.received - self.limit:,} bytes beyond the credit")
 
     def store(self, size: int, now: float, rtt: float) -> None:
-        """Count bytes of messages that no longer occupy memory."""
+        """Count bytes of messages that no longer occupy memory; without a round trip nothing grows."""
         self.stored += size
         if self.stored > self.received:
             raise LocalProtocolError("stored more than was received")
         if self.stored - self._measured_from >= self.size:
-            if now - self._measured_at < 2 * rtt:
+            if rtt and now - self._measured_at < max(2 * rtt, TURNAROUND_S):
                 self.size = min(2 * self.size, self.maximum)
             self._measured_at = now
             self._measured_from = self.stored

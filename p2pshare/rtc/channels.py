@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
 from p2pshare.errors import SharingNotAvailable
+from p2pshare.rtc.datapath import PathStats, SctpTransport
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,8 @@ HIGH_WATER: Final = 256 * 1024
 One queue serves all channels of a connection (aiortc), so what waits in the streams stands before the next
 control message: 256 KiB are about 12 ms at 20 MB/s. A message is added below the mark, and may pass it.
 """
+FAST_HIGH_WATER: Final = 1024 * 1024
+"""The same on our own data path, where the control channel does not stand behind the others."""
 CONTROL_HIGH_WATER: Final = 64 * 1024
 """Bytes that wait in the control channel: beyond, pages of long lists wait."""
 _MAX_MESSAGE_SIZE: Final = re.compile(r"^a=max-message-size:(\d{1,10})\s*$", re.MULTILINE)
@@ -50,7 +53,7 @@ class ChannelListener(Protocol):
         """A channel has closed at both ends; its id is free."""
 
     def writable(self, channel_id: int) -> None:
-        """What waited in a channel has gone: there may be room again."""
+        """Less waits in a channel: there may be room again."""
 
     def connection_closed(self, reason: str) -> None:
         """The connection is gone, with every channel."""
@@ -81,6 +84,7 @@ class Channels:
         self._listener = listener
         self._channels: dict[int, RTCDataChannel] = {}
         self._control: int | None = None
+        self._high_water = HIGH_WATER
         self._is_closed = False
 
     @property
@@ -89,6 +93,11 @@ class Channels:
         description: RTCSessionDescription | None = self._pc.remoteDescription
         found = _MAX_MESSAGE_SIZE.search(description.sdp) if description is not None else None
         return int(found[1]) if found else 0
+
+    def path_stats(self) -> PathStats | None:
+        """What the path gives and has carried; None where aiortc's own transport carries it."""
+        transport = self._pc.sctp
+        return transport.stats() if isinstance(transport, SctpTransport) else None
 
     def open(self, channel_id: int) -> None:
         """Create the negotiated channel with this id; the first one is the control channel.
@@ -107,6 +116,7 @@ class Channels:
             ) from exc
         if self._control is None:
             self._control = channel_id
+            self._high_water = FAST_HIGH_WATER if isinstance(self._pc.sctp, SctpTransport) else HIGH_WATER
             self._pc.on("connectionstatechange", self._state_changed)
         self._channels[channel_id] = channel
 
@@ -140,10 +150,12 @@ class Channels:
             return False
         if channel_id == self._control:
             return channel.bufferedAmount < CONTROL_HIGH_WATER
-        # Thresholds stay 0, so each channel that holds something tells when it is empty: with a mark that all
-        # share, one above 0 might never be crossed.
-        waiting = sum(each.bufferedAmount for key, each in self._channels.items() if key != self._control)
-        return waiting < HIGH_WATER
+        streams = [each for key, each in self._channels.items() if key != self._control]
+        if sum(each.bufferedAmount for each in streams) < self._high_water:
+            return True
+        for each in streams:  # at least one of them holds something, and tells when half of it is gone
+            each.bufferedAmountLowThreshold = each.bufferedAmount // 2
+        return False
 
     def close_channel(self, channel_id: int) -> None:
         """Close one channel; what waits in it is sent first. Idempotent."""

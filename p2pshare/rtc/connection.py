@@ -11,12 +11,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+import aiortc
 from aioice import Candidate, Connection
 from aioice.ice import get_host_addresses
-from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceServer, RTCSessionDescription
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
 from p2pshare.errors import SharingNotAvailable, map_exceptions
+from p2pshare.rtc.datapath import RTCPeerConnection
 from p2pshare.rtc.description import Role, read_description
 
 logger = logging.getLogger(__name__)
@@ -40,10 +42,15 @@ _REFUSED = map_exceptions(
 class PeerConnection:
     """One connection to one peer."""
 
-    def __init__(self, ice_servers: Sequence[RTCIceServer] = ()) -> None:
-        """Make a connection; without ``ice_servers`` no server is ever asked for an address."""
+    def __init__(self, ice_servers: Sequence[RTCIceServer] = (), *, accelerate: bool = True) -> None:
+        """Make a connection; without ``ice_servers`` no server is ever asked for an address.
+
+        ``accelerate`` gives it the fast data path, where that was tested with the libraries below.
+        """
         # aiortc's default is a public STUN server: say always which ones.
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=list(ice_servers)))
+        configuration = RTCConfiguration(iceServers=list(ice_servers))
+        make = RTCPeerConnection if accelerate else aiortc.RTCPeerConnection
+        self.pc: aiortc.RTCPeerConnection = make(configuration)
 
     async def create_offer(self) -> dict[str, str]:
         """Our description, to be sent to the peer. Raises SharingNotAvailable."""

@@ -34,12 +34,14 @@ __all__ = [
 ]
 
 
-def attach(pc: RTCPeerConnection, *, peer: str, limits: Limits | None = None) -> Session:
+def attach(
+    pc: RTCPeerConnection, *, peer: str, limits: Limits | None = None, accelerate: bool = True
+) -> Session:
     """A new session with one peer: the other side of a connection that the program owns.
 
     Raises as `Session.attach`.
     """
-    session = Session(limits=limits)
+    session = Session(limits=limits, accelerate=accelerate)
     session.attach(pc, peer=peer)
     return session
 
@@ -52,6 +54,7 @@ def join(
     download_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
     state_dir: str | os.PathLike[str] | None = None,
+    accelerate: bool = True,
 ) -> _Joining:
     """Join a room: ``session = await p2pshare.join(...)``, or ``async with p2pshare.join(...) as session``.
 
@@ -59,7 +62,7 @@ def join(
     Raises (on await):
         SignalingFailed: The server is out of reach, the name is taken, or joining is not allowed.
     """
-    session = Session(download_dir=download_dir, limits=limits, state_dir=state_dir)
+    session = Session(download_dir=download_dir, limits=limits, state_dir=state_dir, accelerate=accelerate)
     return _Joining(session, Room(SignalingClient(url, room=room, name=name)))
 
 

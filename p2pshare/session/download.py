@@ -17,7 +17,7 @@ from p2pshare.errors import (
     TransferError,
 )
 from p2pshare.events import AvailableFile
-from p2pshare.model import BLOCK_SIZE, OfferedFile, Progress
+from p2pshare.model import OfferedFile, Progress
 from p2pshare.session.handles import Handle, ProgressMeter
 from p2pshare.session.link import Link, as_transfer_error
 from p2pshare.session.receiver import Receiver
@@ -121,9 +121,9 @@ class Download(Handle[T]):
             stall_timeout_s=self.session.limits.stall_timeout_s,
             on_change=self._changed,
         )
-        held_bytes = sum(len(blocks.digests) for blocks in held) * BLOCK_SIZE
-        if held_bytes:
-            self._meter.hold(held_bytes)
+        by_index = {file.file.index: file.file for file in self.files}
+        if held:
+            self._meter.hold(sum(blocks.size_in(by_index[blocks.index]) for blocks in held))
         job = link.core.downloads.accept(offer, indexes, held)
         self._receiver = receiver
         receiver.start(job, refused)

@@ -28,6 +28,7 @@ from p2pshare.protocol import events as e
 from p2pshare.protocol.core import Core, CoreConfig
 from p2pshare.protocol.outbox import CONTROL_CHANNEL, CloseChannel, OpenChannel, SendMessage
 from p2pshare.protocol.states import LinkState
+from p2pshare.rtc import PathStats
 from p2pshare.session.budget import MemoryBudget
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,9 @@ class MessageChannels(Protocol):
 
     def close_channel(self, channel_id: int) -> None:
         """Close one channel; idempotent."""
+
+    def path_stats(self) -> PathStats | None:
+        """What the path gives and has carried, where our own data path serves it."""
 
     def close(self) -> None:
         """Close our channels, never the connection; idempotent."""
@@ -101,6 +105,8 @@ class LinkStats:
     "Messages of all our channels together."
     messages_sent: int
     messages_received: int
+    path: PathStats | None
+    "Of the fast data path: round trip, windows, packet size, counters; None where aiortc's own serves."
 
 
 class Link:
@@ -130,7 +136,8 @@ class Link:
         self._is_draining = False
         self._turn = 0
         self._last_offer = 0
-        self._counts = [0, 0, 0, 0]
+        self._bytes_sent = self._bytes_received = 0
+        self._messages_sent = self._messages_received = 0
         self.is_silent = False
 
     # For the program -----------------------------------------------------------------------------------
@@ -162,7 +169,16 @@ class Link:
     def stats(self) -> LinkStats:
         """Counters and the round trip, as of now."""
         rtt = self.core.downloads.rtt
-        return LinkStats(self.core.state, rtt or None, *self._counts)
+        path = self._channels.path_stats() if self._channels is not None else None
+        return LinkStats(
+            state=self.core.state,
+            rtt_s=rtt or None,
+            bytes_sent=self._bytes_sent,
+            bytes_received=self._bytes_received,
+            messages_sent=self._messages_sent,
+            messages_received=self._messages_received,
+            path=path,
+        )
 
     def close(self, error: P2PShareError | None = None) -> None:
         """End the share side: jobs end, the peer is told; the connection stays. Idempotent."""
@@ -220,8 +236,8 @@ class Link:
         """A binary message."""
         if not self._started:  # a message can be faster than the news that its channel is open
             self.channel_opened(CONTROL_CHANNEL)
-        self._counts[1] += len(message)
-        self._counts[3] += 1
+        self._bytes_received += len(message)
+        self._messages_received += 1
         self.core.receive_message(channel_id, message, self._clock())
         self._drain()
 
@@ -278,8 +294,8 @@ class Link:
             return
         for action in self.core.take_actions():
             if isinstance(action, SendMessage):
-                self._counts[0] += len(action.message)
-                self._counts[2] += 1
+                self._bytes_sent += len(action.message)
+                self._messages_sent += 1
                 channels.send(action.channel, action.message)
             elif isinstance(action, OpenChannel):
                 try:

@@ -33,6 +33,10 @@ class RendezvousOwner(Protocol):
     def tasks(self) -> TaskSet:
         """Whose tasks connections run in."""
 
+    @property
+    def accelerate(self) -> bool:
+        """Whether connections use the fast data path."""
+
     def new_link(self, peer: str) -> Link:
         """A link for a peer of the room."""
 
@@ -142,7 +146,7 @@ class Rendezvous:
                 await attempt.connection.accept_answer(description)
 
     def _connect_link(self, attempt: _Attempt) -> Link:
-        attempt.connection = PeerConnection()
+        attempt.connection = PeerConnection(accelerate=self._owner.accelerate)
         link = self._owner.new_link(attempt.name)
         self._connections[link] = attempt.connection
         link.start(Channels(attempt.connection.pc, link))

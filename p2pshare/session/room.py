@@ -85,6 +85,11 @@ class Room:
 
     # For the rendezvous ----------------------------------------------------------------------------------
 
+    @property
+    def accelerate(self) -> bool:
+        """Whether connections use the fast data path."""
+        return self._session is not None and self._session.accelerate
+
     def new_link(self, peer: str) -> Link:
         """A link for a member."""
         assert self._session is not None

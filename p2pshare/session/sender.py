@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2pshare.errors import TransferError, UploadError, transfer_error
-from p2pshare.model import BLOCK_SIZE, MIB, HeldBlocks, Piece
+from p2pshare.model import MIB, Piece
 from p2pshare.protocol import events as e
 from p2pshare.protocol.ranges import indexes_of
 from p2pshare.session.link import Link, StallWatch
@@ -139,12 +139,7 @@ class Sender:
             return
         waits_for_confirm = self._all_read and not self._pieces
         timeout_s = self._confirm_timeout_s if waits_for_confirm else self._stall.timeout_s
-        state = (job.sent, job.stored, len(self.confirmed), now if job.is_paused else 0)
+        state = (job.sent, job.stored, self._reader.hashed, len(self.confirmed), now if job.is_paused else 0)
         error = self._stall.check(state, now, timeout_s)
         if error is not None:
             self.give_up(error)
-
-
-def held_size(held: tuple[HeldBlocks, ...]) -> int:
-    """Bytes in blocks that a receiver says it holds, the last one of a file counted whole."""
-    return sum(len(blocks.digests) for blocks in held) * BLOCK_SIZE

@@ -28,7 +28,7 @@ from p2pshare.events import AvailableFile, Event, Offer
 from p2pshare.model import EVERYONE, ErrorCode, Limits, OfferedFile, Recipients
 from p2pshare.protocol import events as e
 from p2pshare.protocol.core import CoreConfig
-from p2pshare.rtc import Channels
+from p2pshare.rtc import Channels, accelerate
 from p2pshare.session.budget import PROCESS_BUDGET, MemoryBudget
 from p2pshare.session.dispatch import Dispatcher
 from p2pshare.session.download import Download, bytes_of, list_of_bytes, list_of_paths, path_of
@@ -78,13 +78,15 @@ class Session:
         download_dir: PathLike | None = None,
         limits: Limits | None = None,
         state_dir: PathLike | None = None,
+        accelerate: bool = True,
         budget: MemoryBudget = PROCESS_BUDGET,
     ) -> None:
         """Make a session.
 
         ``download_dir`` is where downloads go by default: the user's download folder. ``state_dir`` holds
         the installation's secret, by which sources are known again after a restart; without one, a
-        secret lives as long as the session.
+        secret lives as long as the session. ``accelerate`` has connections use the fast data path
+        (`p2pshare.accelerate`); without it they stay aiortc's own.
         """
         self.download_dir = Path(download_dir) if download_dir else platformdirs.user_downloads_path()
         self.limits = limits or Limits()
@@ -94,6 +96,7 @@ class Session:
         self.downloads: dict[int, Download[object]] = {}
         "Downloads that have not ended, by id."
         self._state_dir = Path(state_dir) if state_dir else None
+        self.accelerate = accelerate
         self._budget = budget
         self._dispatcher = Dispatcher(self.tasks)
         self._config = CoreConfig(secrets.token_bytes(16), self.limits)
@@ -153,7 +156,10 @@ class Session:
         if peer in self.peers:
             raise ValueError(f"there is a peer named {show(peer)} already")
         link = Link(peer, self._config, self, self._budget, is_attached=True)
-        link.start(Channels(pc, link))
+        channels = Channels(pc, link)
+        if self.accelerate:
+            accelerate(pc)
+        link.start(channels)
         _attached.add(pc)
         self._connections[link] = pc
         self._links[peer] = link
@@ -185,6 +191,8 @@ class Session:
 
         Raises:
             ValueError: ``to`` is empty or names a peer that never was there, or there is nothing to send.
+            TypeError: Something to send is neither a path nor made by `from_bytes`, `from_stream` or
+                `from_file_object`.
             SharingNotAvailable: The session is closed.
         """
         self._check_open()
@@ -297,7 +305,7 @@ class Session:
         """
         if save_to is None:
             return self._download([file], _into_memory, bytes_of)
-        return self._download([file], self._into_folder(save_to), path_of)
+        return self._download([file], self._into_folder(save_to, file.peer), path_of)
 
     @overload
     def download_files(
@@ -320,7 +328,7 @@ class Session:
             raise ValueError("files of several offers: make one download an offer")
         if save_to is None:
             return self._download(wanted, _into_memory, list_of_bytes)
-        return self._download(wanted, self._into_folder(save_to), list_of_paths)
+        return self._download(wanted, self._into_folder(save_to, wanted[0].peer), list_of_paths)
 
     def _download(
         self,
@@ -337,19 +345,24 @@ class Session:
         self.tasks.start(download.run(link, offer), f"download {download.id}")
         return download
 
-    def _into_folder(self, save_to: PathLike | _DownloadDir) -> Callable[[Sequence[OfferedFile]], Sink]:
+    def _into_folder(
+        self, save_to: PathLike | _DownloadDir, peer: str
+    ) -> Callable[[Sequence[OfferedFile]], Sink]:
         folder = self.download_dir if isinstance(save_to, _DownloadDir) else Path(save_to)
 
         def make(files: Sequence[OfferedFile]) -> Sink:
-            return FolderSink(folder, files, limits=self.limits)
+            return FolderSink(folder, files, limits=self.limits, peer=peer)
 
         return make
 
-    def decline(self, offer: Offer, reason: str = "") -> None:
-        """Decline an offer, or what is left of it; its sender is told. Idempotent."""
+    def decline(self, offer: Offer, reason: str = "", *, code: int = ErrorCode.DECLINED) -> None:
+        """Decline an offer, or what is left of it; its sender is told. Idempotent.
+
+        ``code`` tells why where it was no choice: `ErrorCode.SAVE_FAILED` for a full disk.
+        """
         link, offer_id, _ = self._offers.get(offer.id, (None, 0, offer))
         if link is not None:
-            link.core.downloads.decline(offer_id, ErrorCode.DECLINED, reason)
+            link.core.downloads.decline(offer_id, code, reason)
             link.touch()
             self._forget_available(link, offer_id, reason or "declined")
 
@@ -548,6 +561,12 @@ def _into_memory(files: Sequence[OfferedFile]) -> Sink:
 def _as_list(
     paths: PathLike | SourceLike | Iterable[PathLike | SourceLike],
 ) -> list[PathLike | SourceLike]:
-    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, list | tuple | set | frozenset):
-        return [paths]  # type: ignore[list-item]  # one thing: a path, bytes, a file object, an async iterator
-    return list(paths)
+    if isinstance(paths, str | os.PathLike | SourceLike):
+        return [paths]
+    things: list[PathLike | SourceLike] = []
+    given: Iterable[object] = [paths] if isinstance(paths, bytes | bytearray) else paths
+    for thing in given:
+        if not isinstance(thing, str | os.PathLike | SourceLike):
+            raise TypeError(f"a {type(thing).__name__} has no name to send it by: see p2pshare.from_bytes()")
+        things.append(thing)
+    return things

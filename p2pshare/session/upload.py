@@ -24,7 +24,7 @@ from p2pshare.protocol import events as e
 from p2pshare.protocol.paging import max_extent
 from p2pshare.session.handles import Handle, ProgressMeter
 from p2pshare.session.link import Link, as_transfer_error
-from p2pshare.session.sender import Sender, held_size
+from p2pshare.session.sender import Sender
 from p2pshare.storage import Source, UploadReader, close_sources, file_digests
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Delivery:
         upload.session.tasks.start(sender.run(), f"sender of job {upload.id}")
 
     def _hold(self, held: tuple[HeldBlocks, ...]) -> int:
-        size = held_size(held)
+        size = sum(blocks.size_in(self.files[blocks.index]) for blocks in held)
         if size:
             self._meter.hold(size)
         return size

@@ -233,3 +233,11 @@ async def test_closing_a_session_ends_everything_and_leaves_the_connection(tmp_p
         await bob.first(ev.PeerLeft)
         assert not peers.bob.peers
         assert peers.alice_pc.connectionState == peers.bob_pc.connectionState == "connected"
+
+
+@pytest.mark.parametrize("thing", [b"raw bytes", [b"raw bytes"], [7]])
+async def test_what_has_no_name_is_a_type_error_that_says_what_to_do(tmp_path: Path, thing: object) -> None:
+    async with pair(tmp_path) as peers:
+        with pytest.raises(TypeError, match="from_bytes"):
+            peers.alice.send_files(thing, to="bob")  # type: ignore[arg-type]  # that is what is tested
+        assert not peers.alice.uploads
