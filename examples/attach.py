@@ -6,8 +6,8 @@ Two peers in one process stand in for two programs; the descriptions travel as t
 """
 
 import asyncio
+import os
 import tempfile
-from pathlib import Path
 
 from aiortc import RTCConfiguration, RTCPeerConnection
 
@@ -27,8 +27,8 @@ async def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         bob.on(p2pshare.FileOffered, lambda event: bob.download_files(event.offer.files, save_to=folder))
-        await alice.send_files(Path(__file__), to="bob")
-        print("arrived:", *(path.name for path in Path(folder).iterdir()))
+        await alice.send_files(__file__, to="bob")
+        print("arrived:", *os.listdir(folder))
 
     await alice.close()
     await bob.close()

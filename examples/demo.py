@@ -25,6 +25,7 @@ from typing import Any
 
 from blake3 import blake3
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 SILENCE_S = 120.0
@@ -41,7 +42,7 @@ async def main(path: Path | None) -> int:
             source = await asyncio.to_thread(copy_of_standard_library, Path(folder))
         sent = await asyncio.to_thread(digests, source)
         size = sum(file.stat().st_size for file in files_of(source))
-        console.print(f"sharing {source.name}: {len(sent):,} files, {size / 1e6:,.1f} MB")
+        console.print(f"sharing {source.name}: {count(len(sent))}, {decimal(size)}")
         inbox = Path(folder) / "inbox"
         async with contextlib.AsyncExitStack() as stack:
             server = await stack.enter_async_context(running("serve", "--host", "127.0.0.1", "--port", "0"))
@@ -90,14 +91,18 @@ def digests(path: Path) -> dict[str, str]:
 
 def verdict(sent: dict[str, str], received: dict[str, str], size: int, seconds: float) -> int:
     """Say whether everything arrived; names that no platform should hold may have changed on the way."""
-    missing = sum((Counter(sent.values()) - Counter(received.values())).values())
-    if missing or len(sent) != len(received):
-        console.print(f"error: {missing:,} of {len(sent):,} files did not arrive intact")
+    lost = sum((Counter(sent.values()) - Counter(received.values())).values())
+    if lost or len(sent) != len(received):
+        console.print(f"error: of {count(len(sent))}, {lost:,} did not arrive intact")
         return 1
     renamed = len(sent.keys() - received.keys())
-    console.print(f"verified: BLAKE3 of {len(sent):,} files equal" + f", {renamed} renamed" * bool(renamed))
-    console.print(f"{size / 1e6:,.1f} MB in {seconds:.1f} s: {size / 1e6 / seconds:,.1f} MB/s")
+    console.print(f"verified: {count(len(sent))}, BLAKE3 equal" + f", {renamed:,} renamed" * bool(renamed))
+    console.print(f"{decimal(size)} in {seconds:.2f} s: {size / seconds / 1e6:,.1f} MB/s")
     return 0
+
+
+def count(files: int) -> str:
+    return "1 file" if files == 1 else f"{files:,} files"
 
 
 # Processes and their events ------------------------------------------------------------------------------
@@ -148,20 +153,19 @@ async def event_of(process: Process, kind: str) -> Event:
 
 async def watch(sender: Process, receiver: Process) -> float:
     """Show how both get on until both have ended well; return the seconds that the transfer took."""
-    started = time.monotonic()
     with new_bars() as bars:
         try:
             async with asyncio.TaskGroup() as tasks:
-                began = tasks.create_task(follow(sender, Meter("sender", bars)))
+                taken = tasks.create_task(follow(sender, Meter("sender", bars)))
                 tasks.create_task(follow(receiver, Meter("receiver", bars)))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-    return time.monotonic() - max(started, began.result())
+    return taken.result()
 
 
 async def follow(process: Process, meter: Meter) -> float:
-    """Draw a process's progress until it ends; return when its transfer began."""
-    began = 0.0
+    """Draw a process's progress until it ends; return the seconds from its first byte to its last file."""
+    began = seconds = 0.0
     while True:
         event: Event = json.loads(await next_line(process))
         match event["type"]:
@@ -169,8 +173,10 @@ async def follow(process: Process, meter: Meter) -> float:
                 began = time.monotonic()
             case "upload_progress" | "download_progress":
                 meter.show(event)
+            case "upload_completed" | "download_completed":
+                seconds = time.monotonic() - began
             case "ended" if event["exit_code"] == 0:
-                return began
+                return seconds
             case "ended":
                 raise DemoFailed(f"the {meter.name} failed with exit code {event['exit_code']}")
 
@@ -200,7 +206,7 @@ class Meter:
         self._quarter = 0
 
     def show(self, event: Event) -> None:
-        files = f"{event['files_done']:,}/{event['files']:,} files"
+        files = f"{event['files_done']:,}/{count(event['files'])}"
         self._bars.update(self._task, completed=event["bytes"], total=event["size"], files=files)
         quarter = 4 * event["bytes"] // event["size"] if event["size"] else 0
         if not console.is_terminal and quarter > self._quarter:

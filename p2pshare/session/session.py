@@ -558,13 +558,12 @@ def _into_memory(files: Sequence[OfferedFile]) -> Sink:
     return MemorySink(files)
 
 
-def _as_list(
-    paths: PathLike | SourceLike | Iterable[PathLike | SourceLike],
-) -> list[PathLike | SourceLike]:
-    if isinstance(paths, str | os.PathLike | SourceLike):
-        return [paths]
+def _as_list(paths: object) -> list[PathLike | SourceLike]:
+    """One thing to send, or several; what has no name is refused."""
+    given: Iterable[object] = [paths]
+    if isinstance(paths, Iterable) and not isinstance(paths, str | bytes | bytearray):
+        given = paths
     things: list[PathLike | SourceLike] = []
-    given: Iterable[object] = [paths] if isinstance(paths, bytes | bytearray) else paths
     for thing in given:
         if not isinstance(thing, str | os.PathLike | SourceLike):
             raise TypeError(f"a {type(thing).__name__} has no name to send it by: see p2pshare.from_bytes()")
