@@ -1,0 +1,46 @@
+"""What the command itself tells its display, beside the session's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from p2pshare.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Listening(Event):
+    """The command runs a signaling server, reachable at these addresses."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Joined(Event):
+    """The command is in a room."""
+
+    server: str
+    room: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSettled(Event):
+    """An offer was declined here, or is gone before it was answered."""
+
+    offer_id: int
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """An error that the command reports; the exit code follows from all of them."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Event):
+    """The last: the command ends with this exit code."""
+
+    exit_code: int

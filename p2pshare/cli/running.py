@@ -1,0 +1,140 @@
+"""How a command runs: its event loop, its signals, and what it says when something went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from p2pshare.cli.display import Display
+from p2pshare.cli.exit_codes import ExitCode, exit_code, reason, sentence
+from p2pshare.cli.moments import Ended, Failed
+from p2pshare.errors import TransferCancelled, UploadError
+
+logger = logging.getLogger(__name__)
+
+Command = Callable[[Display], Awaitable[None]]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_ONE_PRESS_S: Final = 0.5
+"""Signals this close together are one: a terminal and a wrapping program may both pass on a Ctrl-C."""
+_OUR_LOGGERS: Final = ("p2pshare", "signaling")
+
+
+def run(command: Command, display: Display) -> int:
+    """Run a command to its end; return its exit code.
+
+    The first SIGINT or SIGTERM cancels it, and it has the time to tell the other side; a second one ends
+    the process at once.
+    """
+    raise_file_limit()
+    code = ExitCode.CANCELLED
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            code = runner.run(_run(command, display))
+    except KeyboardInterrupt:  # where the loop knows no signals: Windows
+        report(TransferCancelled("cancelled"), display)
+    finally:
+        display.tell(Ended(code))
+        display.close()
+    return code
+
+
+async def _run(command: Command, display: Display) -> ExitCode:
+    _cancel_on_signals(display)
+    try:
+        await command(display)
+    except asyncio.CancelledError:
+        error: BaseException = TransferCancelled("cancelled")
+    except Exception as exc:  # the last line of defence: a person gets a sentence, never a traceback
+        logger.debug("the command failed", exc_info=exc)
+        error = exc
+    else:
+        return ExitCode.OK
+    report(error, display)
+    return exit_code(error)
+
+
+def report(error: BaseException, display: Display) -> None:
+    """Say what went wrong: a sentence, or one a recipient."""
+    several: list[BaseException] = list(error.failures.values()) if isinstance(error, UploadError) else []
+    for each in several or [error]:
+        display.error(sentence(each))
+        display.tell(Failed(each))
+
+
+def _cancel_on_signals(display: Display) -> None:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    first_at: float | None = None
+
+    def interrupted() -> None:
+        nonlocal first_at
+        if first_at is None:
+            first_at = loop.time()
+            display.note("cancelling (Ctrl-C again: at once)")
+            if task is not None:
+                task.cancel()
+        elif loop.time() - first_at > _ONE_PRESS_S:
+            display.close()
+            os._exit(ExitCode.CANCELLED)
+
+    # Closing the loop removes them; until then a signal must not raise in the middle of anything.
+    for number in _SIGNALS:
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, interrupted)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, where it is installed; None is asyncio's own."""
+    if sys.platform == "win32":
+        return None
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def raise_file_limit() -> None:
+    """Allow this process as many open files as the system lets it have: each peer takes several."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # some systems name a hard limit that they refuse
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def set_up_logging(*, verbose: bool, display: Display) -> None:
+    """Log everything of ours to standard error (verbose), or only warnings, each in a line of the display."""
+    if verbose:
+        logging.basicConfig(format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+        for name in _OUR_LOGGERS:
+            logging.getLogger(name).setLevel(logging.DEBUG)
+        return
+    logging.getLogger().addHandler(logging.NullHandler())  # or logging prints warnings by itself
+    for name in _OUR_LOGGERS:
+        logging.getLogger(name).addHandler(_Warnings(display))
+
+
+class _Warnings(logging.Handler):
+    """Warnings for a person: a line, without the traceback."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__(logging.WARNING)
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the message; of an exception, its sentence."""
+        error = record.exc_info[1] if record.exc_info else None
+        why = f": {reason(error)} (-v says more)" if error is not None else ""
+        self._display.note(f"warning: {record.getMessage()}{why}")

@@ -1,0 +1,82 @@
+"""How the command puts numbers and events into words. Pure.
+
+What a peer said passes `show()` here, whichever display prints it.
+"""
+
+from __future__ import annotations
+
+from p2pshare import events as ev
+from p2pshare.cli.moments import Joined, Listening
+from p2pshare.errors import show
+from p2pshare.model import Progress
+
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units: ``12.3 MB``."""
+    if count is None:
+        return "unknown size"
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in _UNITS:
+        count /= 1000
+        if count < 999.95 or unit == _UNITS[-1]:
+            break
+    return f"{count:.1f} {unit}"
+
+
+def rate(bytes_per_s: float) -> str:
+    """Speed: ``12.3 MB/s``."""
+    return f"{size(bytes_per_s)}/s"
+
+
+def duration(seconds: float | None) -> str:
+    """Time: ``0:42``, ``1:02:03``; ``-:--`` where nothing can be said."""
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def files(count: int) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count:,} file" if count == 1 else f"{count:,} files"
+
+
+def amount(progress: Progress) -> str:
+    """How much of how much: ``1.2 of 3.4 MB``, with the unit once where it is the same."""
+    if progress.size is None:
+        return size(progress.stored)
+    done, whole = size(progress.stored), size(progress.size)
+    number, _, unit = done.partition(" ")
+    return f"{number} of {whole}" if whole.endswith(f" {unit}") else f"{done} of {whole}"
+
+
+def files_done(progress: Progress) -> str:
+    """Files in place, of all: ``3/12 files``."""
+    return f"{progress.files_done:,}/{files(progress.files)}"
+
+
+def outcome(progress: Progress | None, elapsed_s: float) -> str:
+    """What arrived, how long it took and how fast it was."""
+    if progress is None:
+        return "nothing to do"
+    speed = f", {rate(progress.stored / elapsed_s)}" if elapsed_s >= 0.1 else ""
+    return f"{files(progress.files_done)}, {size(progress.stored)} in {elapsed_s:.1f} s{speed}"
+
+
+def line(event: ev.Event) -> str | None:
+    """What a person should read at this event; None for what the bars show, or nobody needs.
+
+    Failures have no line: the command ends with their sentence.
+    """
+    match event:
+        case Listening(addresses=addresses):
+            return f"signaling server on {', '.join(addresses)}"
+        case Joined(name=name, room=room):
+            return f"in room {show(room)} as {show(name)}"
+        case ev.PeerUnresponsive(peer=peer, silent_s=silent_s):
+            return f"{show(peer)} has been silent for {silent_s:.0f} s, waiting"
+    return None

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from p2pshare import events as ev
+from p2pshare.cli.bars import Bars
+from p2pshare.model import Progress
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_bar_a_recipient_and_no_markup_of_theirs(width: int) -> None:
+    screen = io.StringIO()
+    bars = Bars(Console(file=screen, force_terminal=True, width=width, color_system=None))
+    peers = ("bob", "[red]:smile:", "eve\x1b[2J")
+    for peer in peers:
+        bars.tell(ev.UploadStarted(1, peer))
+        bars.tell(ev.UploadProgress(1, peer, Progress(500_000, 1_000_000, 1, 2, 1_000.0)))
+    for peer in peers:
+        bars.tell(ev.UploadCompleted(1, peer))
+    bars.close()
+    told = screen.getvalue()
+    assert "to 'bob': done, 1 file, 500.0 kB in " in told
+    assert "to '[red]:smile:': done" in told
+    assert "\x1b[2J" not in told
+    assert told.endswith("\x1b[?25h") or "\x1b[?25h" in told  # the cursor is back
+
+
+def test_an_unknown_size_has_a_bar_too() -> None:
+    screen = io.StringIO()
+    bars = Bars(Console(file=screen, force_terminal=True, width=100))
+    bars.tell(ev.DownloadStarted(1, "al"))
+    bars.tell(ev.DownloadProgress(1, "al", Progress(500_000, None, 0, 1, 1_000.0)))
+    with bars.paused():
+        pass
+    bars.close()
+    assert "500.0 kB" in screen.getvalue()

@@ -1,0 +1,104 @@
+"""The command line itself: help, usage, and how fast it answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import p2pshare
+from p2pshare.cli import main
+from tests.cli.conftest import Start
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["send", "--help"], ["receive", "-h"], ["serve", "--help"]]
+)
+def test_help_shows_examples_and_ends_well(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 0
+    assert "  p2pshare " in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"p2pshare {p2pshare.__version__}\n"
+
+
+def test_help_loads_neither_webrtc_nor_the_network() -> None:
+    heavy = ("aiortc", "av", "aiohttp", "asyncio", "rich")
+    program = f"""
+import sys
+from p2pshare.cli import main
+code = main(["send", "--help"])
+print(code, *(name for name in {heavy} if name in sys.modules))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "Usage:"),
+        (["fetch"], "error: No such command 'fetch'."),
+        (["send"], "error: Missing argument"),
+        (["send", "a", "--nope"], "error: No such option"),
+        (["send", "a", "--to", "bob", "--everyone"], "error: --to and --everyone contradict"),
+        (["send", "a", "--quiet"], "error: --quiet would not say which room"),
+        (["send", "-", "-"], "error: Standard input ('-') can be sent once"),
+        (["send", "-", "--to", "a", "--to", "b"], "error: Standard input ('-') can be sent to one recipient"),
+        (["send", "a", "--filename", "b"], "error: --filename names standard input"),
+        (["send", "a", "--timeout", "0"], "error: Invalid value for '--timeout'"),
+        (["receive"], "error: Missing option '-r' / '--room'"),
+        (["receive", "--room", "r", "--accept", "some"], "error: Invalid value for '--accept'"),
+        (
+            ["receive", "--room", "r", "--max-size", "x"],
+            "error: Invalid value for '--max-size': 'x' is no size",
+        ),
+        (["serve", "--port", "65536"], "error: Invalid value for '--port'"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_a_sentence_and_2(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(text)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--room", ""),
+        ("--room", "a\x1b"),
+        ("--room", "r", "--name", " "),
+        ("--room", "r", "--server", "ftp://192.0.2.7"),
+        ("--room", "r", "--server", "http://"),
+    ],
+    ids=str,
+)
+def test_names_and_addresses_that_are_none_are_wrong_usage(
+    start: Start, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    ended = start("receive", *options, "--dir", tmp_path).ended()
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
+    assert "\x1b" not in ended.err
+
+
+def test_a_port_that_is_taken_is_an_error(start: Start, server: str) -> None:
+    ended = start("serve", "--host", "127.0.0.1", "--port", server.rpartition(":")[2]).ended()
+    assert ended.code == 4
+    assert ended.err.startswith("error: cannot listen on 127.0.0.1 port ")
+
+
+def test_serve_says_where_it_listens(start: Start) -> None:
+    serve = start("serve", "--port", "0")
+    assert serve.out.first(lambda line: "listening on http://" in line)
+    serve.out.first(lambda line: "Ctrl-C" in line)
+    serve.interrupt()
+    ended = serve.ended()
+    assert (ended.code, ended.err) == (0, "")

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pshare import events as ev
+from p2pshare.cli.plain import EVERY_S, Plain
+from p2pshare.errors import OfferDeclined
+from p2pshare.model import Progress
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def moved(stored: int, size: int | None = 1_000_000) -> ev.UploadProgress:
+    return ev.UploadProgress(1, "bob", Progress(stored, size, 0, 1, 1_000.0))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert not captured.out
+    return captured.err.splitlines()
+
+
+def test_a_line_at_the_start_at_each_tenth_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    plain = Plain(clock)
+    plain.tell(ev.UploadStarted(1, "bob"))
+    for percent in range(101):
+        plain.tell(moved(percent * 10_000))
+    clock.now += 4.0
+    plain.tell(ev.UploadCompleted(1, "bob"))
+    told = lines(capsys)
+    assert told[0] == "to 'bob': started"
+    assert told[1] == "to 'bob': 10%, 100.0 kB of 1.0 MB, 1.0 kB/s, 15:00 left, 0/1 file"
+    assert len(told) == 12
+    assert told[-1] == "to 'bob': done, 0 files, 1.0 MB in 4.0 s, 250.0 kB/s"
+
+
+def test_a_line_every_few_seconds_where_a_tenth_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    plain = Plain(clock)
+    plain.tell(ev.DownloadStarted(2, "al"))
+    for _ in range(10):
+        clock.now += EVERY_S / 2
+        plain.tell(ev.DownloadProgress(2, "al", Progress(1, None, 0, 1, 0.0)))
+    told = lines(capsys)
+    assert len(told) == 6
+    assert told[1] == "from 'al': 1 B, 0 B/s, 0/1 file"
+
+
+def test_recipients_do_not_share_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = Plain(Clock())
+    for peer in ("bob", "eve\x1b[2J"):
+        plain.tell(ev.UploadStarted(1, peer))
+    plain.tell(ev.UploadFailed(1, "bob", OfferDeclined()))
+    plain.tell(moved(500_000))  # bob's, too late
+    plain.tell(ev.UploadCompleted(1, "eve\x1b[2J"))
+    assert lines(capsys) == [
+        "to 'bob': started",
+        r"to 'eve\u{1b}[2J': started",
+        r"to 'eve\u{1b}[2J': done, nothing to do",
+    ]
+
+
+def test_results_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    Plain().result(Path("inbox") / "a")
+    assert capsys.readouterr().out == f"{Path('inbox') / 'a'}\n"
