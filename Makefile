@@ -46,7 +46,7 @@ check: $(INSTALLED_DEV)
 	@echo "== types"
 	@$(RUN) -m mypy
 	@echo "== imports"
-	@$(RUN) $(VENV)/bin/lint-imports --no-logo
+	@$(RUN) $(VENV)/bin/lint-imports --no-logo --no-cache
 
 bench: $(INSTALLED_DEV)
 	@$(RUN) -m benchmarks
