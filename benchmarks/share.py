@@ -11,6 +11,7 @@ from pathlib import Path
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from benchmarks.wire import Wire, connect, usage
+from p2pshare.cli.running import keep_memory
 from p2pshare.events import FileOffered
 from p2pshare.model import OfferedFile, Piece
 from p2pshare.session import Session
@@ -69,6 +70,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="bytes a second of the receiver's disk")
     parser.add_argument("--stock", action="store_true", help="over aiortc's own data path")
     arguments = parser.parse_args()
+
+    keep_memory()  # as the command does
 
     async def run() -> None:
         sends = arguments.side == "send"

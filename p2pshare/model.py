@@ -144,6 +144,10 @@ class Limits:
 Recipients = str | list[str] | tuple[str, ...] | Literal[Everyone.EVERYONE]
 
 
+Payload = bytes | memoryview
+"""Bytes of a file. A view of what was read or received saves a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class Extent:
     """Consecutive bytes of one file of a job, as they travel in DATA."""
@@ -152,7 +156,7 @@ class Extent:
     "The file's number in its offer."
     offset: int
     "Bytes from the start of the file. Within a file offsets only grow."
-    payload: bytes
+    payload: Payload
 
 
 @dataclass(frozen=True, slots=True)

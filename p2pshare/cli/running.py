@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
@@ -24,6 +25,9 @@ Command = Callable[[Display], Awaitable[None]]
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _ONE_PRESS_S: Final = 0.5
 """Signals this close together are one: a terminal and a wrapping program may both pass on a Ctrl-C."""
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""Of mallopt(3)."""
 _OUR_LOGGERS: Final = ("p2pshare", "signaling")
 
 
@@ -34,6 +38,7 @@ def run(command: Command, display: Display) -> int:
     the process at once.
     """
     raise_file_limit()
+    keep_memory()
     code = ExitCode.CANCELLED
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -112,6 +117,18 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # some systems name a hard limit that they refuse
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def keep_memory() -> None:
+    """Have glibc's allocator keep what is freed, up to 64 MiB, for what comes next.
+
+    By default it gives memory back to the system after each batch of a file and asks for it again: a
+    process of our own may say otherwise, a library may not. File to file it costs a tenth of the CPU.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another libc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
 
 
 def set_up_logging(*, verbose: bool, display: Display) -> None:

@@ -6,12 +6,18 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from p2pshare.errors import TransferError, transfer_error
-from p2pshare.model import Piece
+from p2pshare.model import KIB, Piece
 from p2pshare.protocol import events as e
 from p2pshare.session.link import Link, StallWatch
 from p2pshare.storage import Sink
+
+
+LINGER_BELOW: Final = 256 * KIB
+LINGER_S: Final = 0.001
+"""Less than so many bytes wait so long for more: a hop to a thread costs as much as 100 KiB of a file."""
 
 
 class Receiver:
@@ -35,6 +41,7 @@ class Receiver:
         "Why the job as a whole did not complete."
         self._sink = sink
         self._pending: deque[tuple[tuple[Piece, ...], int]] = deque()
+        self._pending_cost = 0
         self._wake = asyncio.Event()
         self._has_ended = False
         self._is_storing = False
@@ -57,6 +64,8 @@ class Receiver:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._pending and not self._has_ended:
+                    if self._pending_cost < LINGER_BELOW:
+                        await asyncio.sleep(LINGER_S)
                     await self._store()
         finally:
             if not self._has_ended:
@@ -69,6 +78,7 @@ class Receiver:
             more, paid = self._pending.popleft()
             pieces.extend(more)
             cost += paid
+        self._pending_cost = 0
         self._is_storing = True
         try:
             report = await self._sink.store(pieces)
@@ -110,6 +120,7 @@ class Receiver:
         match event:
             case e.PiecesReceived():
                 self._pending.append((event.pieces, event.cost))
+                self._pending_cost += event.cost
                 self._wake.set()
             case e.FileGivenUp():
                 self.failures[event.file] = transfer_error(event.code, event.reason, remote=True)

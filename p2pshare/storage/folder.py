@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied, TransferError
-from p2pshare.model import Extent, FileEnd, FileKind, HeldBlocks, Limits, OfferedFile, Piece
+from p2pshare.model import Extent, FileEnd, FileKind, HeldBlocks, Limits, OfferedFile, Payload, Piece
 from p2pshare.storage.beneath import Beneath, Folder, Way, sync_folder
 from p2pshare.storage.commit import GroupCommit, Placed, current_umask, mode_of
 from p2pshare.storage.names import LocalNames, UnsafeName, check_wire_path
@@ -161,7 +161,7 @@ class FolderSink:
         self._confirm(report)
         return Stored(report.stored, report.confirmed, report.failed)
 
-    def _write(self, index: int, offset: int, payloads: Sequence[bytes], report: _Report) -> None:
+    def _write(self, index: int, offset: int, payloads: Sequence[Payload], report: _Report) -> None:
         if not self._is_wanted(index, report):
             return
         try:

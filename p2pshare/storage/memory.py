@@ -9,7 +9,7 @@ from typing import Final
 from blake3 import blake3
 
 from p2pshare.errors import FileTooLarge, IntegrityError, SaveFailed, TransferError
-from p2pshare.model import GIB, Extent, FileEnd, HeldBlocks, OfferedFile, Piece
+from p2pshare.model import GIB, Extent, FileEnd, HeldBlocks, OfferedFile, Payload, Piece
 from p2pshare.storage.sink import Stored
 from p2pshare.storage.threads import in_thread
 
@@ -26,7 +26,7 @@ class MemorySink:
         self._max_size = max_size
         self._held = 0
         self._failed: set[int] = set()
-        self._payloads: dict[int, list[bytes]] = {}
+        self._payloads: dict[int, list[Payload]] = {}
         self._hashers: dict[int, blake3] = {}
         self._sizes: dict[int, int] = {}
         self._contents: dict[int, bytes] = {}

@@ -10,12 +10,12 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from blake3 import blake3
 
 from p2pshare.errors import IntegrityError, SaveFailed, show
-from p2pshare.model import BLOCK_SIZE, MIB, FileEnd, HeldBlocks, OfferedFile
+from p2pshare.model import BLOCK_SIZE, MIB, FileEnd, HeldBlocks, OfferedFile, Payload
 from p2pshare.storage import kernel
 from p2pshare.storage.beneath import Folder
 from p2pshare.storage.journal import Journal
@@ -55,6 +55,7 @@ class Part:
         self._journal: Journal | None = None
         self._hasher = blake3()
         self._hashed_to = 0
+        self._buffer = bytearray()
         self._block = blake3()
         self._block_to = -1  # up to where the block at hand is hashed, from its start
 
@@ -177,7 +178,7 @@ class Part:
 
     # Writing -------------------------------------------------------------------------------------------
 
-    def write(self, offset: int, payloads: Sequence[bytes]) -> int:
+    def write(self, offset: int, payloads: Sequence[Payload]) -> int:
         """Write consecutive bytes; returns how many.
 
         Raises:
@@ -190,13 +191,33 @@ class Part:
         self._hash_up_to(offset)
         _write_all(self.fd, payloads, offset)
         self.size = max(self.size, offset + length)
-        for payload in payloads:
+        for payload in self._in_few(payloads):
             self._hasher.update(payload)
             if self._journal is not None:
                 self._hash_blocks(self._journal, payload, offset)
             offset += len(payload)
         self._hashed_to = offset
         return length
+
+    def _in_few(self, payloads: Sequence[Payload]) -> Iterator[Payload]:
+        """The same bytes in pieces of about a block, each good until the next.
+
+        Hashing gives up the interpreter's lock, piece by piece, and a busy event loop is slow to give it
+        back. One buffer serves them all: a new one each time costs more in page faults than the copying.
+        """
+        if len(payloads) == 1:
+            yield payloads[0]
+            return
+        filled = 0
+        for payload in payloads:
+            if len(self._buffer) < filled + len(payload):
+                yield memoryview(self._buffer)[:filled]
+                filled = 0
+            if len(self._buffer) < len(payload):
+                self._buffer = bytearray(max(BLOCK_SIZE, len(payload)))
+            self._buffer[filled : filled + len(payload)] = payload
+            filled += len(payload)
+        yield memoryview(self._buffer)[:filled]
 
     def _hash_up_to(self, offset: int) -> None:
         """Bring the whole file's digest up to a place, by what is in the file there already."""
@@ -209,7 +230,7 @@ class Part:
             self._hasher.update(payload)
             self._hashed_to += len(payload)
 
-    def _hash_blocks(self, journal: Journal, payload: bytes, offset: int) -> None:
+    def _hash_blocks(self, journal: Journal, payload: Payload, offset: int) -> None:
         """Hash the blocks, and note in the journal each that is whole: its bytes are written."""
         assert self.file.size is not None
         view = memoryview(payload)
@@ -321,10 +342,10 @@ def _remove_stale(folder: Folder, name: str, key: str) -> bool:
     return True
 
 
-def _write_all(fd: int, payloads: Sequence[bytes], offset: int) -> None:
+def _write_all(fd: int, payloads: Sequence[Payload], offset: int) -> None:
     """Write every byte: a system call may write fewer than it was given."""
     for first in range(0, len(payloads), _MAX_BUFFERS):
-        buffers: list[bytes | memoryview] = list(payloads[first : first + _MAX_BUFFERS])
+        buffers: list[Payload] = list(payloads[first : first + _MAX_BUFFERS])
         while buffers:
             written = _pwritev(fd, buffers, offset)
             offset += written
@@ -334,7 +355,7 @@ def _write_all(fd: int, payloads: Sequence[bytes], offset: int) -> None:
                 buffers[0] = memoryview(buffers[0])[written:]
 
 
-def _pwritev(fd: int, buffers: Sequence[bytes | memoryview], offset: int) -> int:
+def _pwritev(fd: int, buffers: Sequence[Payload], offset: int) -> int:
     if hasattr(os, "pwritev"):
         return os.pwritev(fd, buffers, offset)
     os.lseek(fd, offset, os.SEEK_SET)  # Windows

@@ -56,23 +56,16 @@ def _pieces_of_file(source: PathSource, held: Mapping[int, bytes], chunk_size: i
         hasher = blake3()
         at = 0
         while at < size:
-            block, within = divmod(at, BLOCK_SIZE)
-            if block in held and not within:
-                length = min(BLOCK_SIZE, size - at)
-                payload = _read(fd, length, at)
-                hasher.update(payload)
-                if blake3(payload).digest() == held[block]:
-                    yield length
-                else:
-                    for cut in range(0, length, chunk_size):
-                        yield Extent(index, at + cut, payload[cut : cut + chunk_size])
+            block = at // BLOCK_SIZE
+            length = min(BLOCK_SIZE, size - at)
+            payload = _read(fd, length, at)
+            hasher.update(payload)
+            if held.get(block) is not None and blake3(payload).digest() == held[block]:
+                yield length
             else:
-                length = min(chunk_size, size - at)
-                if held:  # no extent reaches into a block that is held
-                    length = min(length, BLOCK_SIZE - within)
-                payload = _read(fd, length, at)
-                hasher.update(payload)
-                yield Extent(index, at, payload)
+                view = memoryview(payload)
+                for cut in range(0, length, chunk_size):
+                    yield Extent(index, at + cut, view[cut : cut + chunk_size])
             at += length
         _check_unchanged(fd, source.stamp)
         yield FileEnd(index, size, hasher.digest())
