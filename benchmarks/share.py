@@ -52,8 +52,7 @@ async def share(wire: Wire, path: Path, *, sends: bool, rate: float, accelerate:
             def make(files: Sequence[OfferedFile]) -> SlowSink:
                 return SlowSink(path, files, limits=session.limits)
 
-            # The session's own way into a folder, with a sink that can be slow.
-            download = session._download(offer.files, make, lambda sink, _: sink)
+            download = session.download_into(offer.files, make)
             await download
             stored = download.progress.stored
         seconds = time.perf_counter() - began

@@ -224,6 +224,48 @@ def receive(
     return _run(lambda display: receive(options, display), json=json, quiet=quiet, verbose=verbose)
 
 
+@p2pshare.command(short_help="Measure the path between two machines.")
+@click.option("-r", "--room", help="Where to meet.  [default: one made up, and shown]")
+@click.option(
+    "-s",
+    "--server",
+    metavar="URL",
+    envvar="P2PSHARE_SERVER",
+    help="The signaling server (or P2PSHARE_SERVER).  [default: one that runs here, in this command]",
+)
+@_name
+@click.option(
+    "--size", type=_size, default="256M", show_default=True, metavar="SIZE", help="Bytes to send each way."
+)
+@click.option("--timeout", type=_seconds, metavar="S", help="Seconds for the other end.  [default: no end]")
+@_json
+@_quiet
+@_verbose
+def bench(
+    room: str | None,
+    server: str | None,
+    name: str | None,
+    size: int,
+    timeout: float | None,
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Measure what the path between two machines gives, both ways, and say where the time goes.
+
+    Run it at both ends: the first prints what to type at the other. Bytes come from memory and are verified
+    and thrown away, so no disk has a part in it.
+
+    \b
+      p2pshare bench
+      p2pshare bench --room k3vd-9qwm-1xtz-e7pa --server http://192.0.2.7:8765
+    """
+    from p2pshare.cli.bench import BenchOptions, bench
+
+    options = BenchOptions(server=server, room=room, name=name, size=size, timeout_s=timeout)
+    return _run(lambda display: bench(options, display), json=json, quiet=quiet, verbose=verbose)
+
+
 @p2pshare.command(short_help="Run a signaling server.")
 @click.option("--host", metavar="H", help="Name or address to listen on.  [default: all of this machine's]")
 @click.option(

@@ -22,6 +22,9 @@ download_completed                                          job, peer, paths
 upload_failed, upload_cancelled, download_failed,           job, peer, code, reason, remote (the other side's
 download_cancelled                                          doing), file (the one to blame)
 upload_closed                                               job
+measured                                                    peer, direction (to, from), bytes, seconds, cpu_s
+                                                            (here), rtt_s, packet_size, packets_sent,
+                                                            packets_retransmitted
 error                                                       code, reason: also on standard error
 ended                                                       exit_code: the last line
 ==========================================================  ==================================================
@@ -37,7 +40,7 @@ import json
 from p2pshare import events as ev
 from p2pshare.cli.display import Display, write_line
 from p2pshare.cli.exit_codes import error_code, reason
-from p2pshare.cli.moments import Ended, Failed, Joined, Listening, OfferSettled
+from p2pshare.cli.moments import Ended, Failed, Joined, Listening, Measured, OfferSettled
 from p2pshare.errors import TransferError
 from p2pshare.model import Progress
 
@@ -84,11 +87,29 @@ def as_fields(event: ev.Event) -> Fields | None:
             return _downloaded(event)
         case ev.UploadClosed(job_id=job):
             return {"type": "upload_closed", "job": job}
+        case Measured():
+            return _measured(event)
         case Failed(error=failure):
             return {"type": "error", "code": error_code(failure), "reason": reason(failure)}
         case Ended(exit_code=code):
             return {"type": "ended", "exit_code": code}
     return None
+
+
+def _measured(event: Measured) -> Fields:
+    association = event.path.association if event.path is not None else None
+    return {
+        "type": "measured",
+        "peer": event.peer,
+        "direction": "to" if event.is_upload else "from",
+        "bytes": event.size,
+        "seconds": event.seconds,
+        "cpu_s": event.cpu_s,
+        "rtt_s": association.rtt_s if association is not None else None,
+        "packet_size": association.packet_size if association is not None else None,
+        "packets_sent": association.packets_sent if association is not None else None,
+        "packets_retransmitted": association.packets_retransmitted if association is not None else None,
+    }
 
 
 def _offered(offer: ev.Offer) -> Fields:

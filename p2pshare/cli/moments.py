@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from p2pshare.events import Event
+
+if TYPE_CHECKING:
+    from p2pshare.rtc import PathStats
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,21 @@ class OfferSettled(Event):
     offer_id: int
     peer: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Event):
+    """A measurement of a path: so many bytes to or from a peer."""
+
+    peer: str
+    is_upload: bool
+    size: int
+    "Bytes."
+    seconds: float
+    cpu_s: float
+    "Seconds of CPU that this process used meanwhile."
+    path: PathStats | None
+    "None where aiortc's own data path served."
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ What a peer said passes `show()` here, whichever display prints it.
 from __future__ import annotations
 
 from p2pshare import events as ev
-from p2pshare.cli.moments import Joined, Listening
+from p2pshare.cli.moments import Joined, Listening, Measured
 from p2pshare.errors import show
 from p2pshare.model import Progress
 
+_BUSY = 0.85
+_LOSSY = 0.001
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
@@ -67,6 +69,34 @@ def outcome(progress: Progress | None, elapsed_s: float) -> str:
     return f"{files(progress.files_done)}, {size(progress.stored)} in {elapsed_s:.1f} s{speed}"
 
 
+def measured(event: Measured) -> str:
+    """What a path gave, and what held it back."""
+    way = "to" if event.is_upload else "from"
+    cores = event.cpu_s / event.seconds if event.seconds > 0 else 0.0
+    lines = [
+        f"{way} {show(event.peer)}: {rate(event.size / event.seconds)} "
+        f"({size(event.size)} in {event.seconds:.2f} s), CPU here {cores:.0%} of a core"
+    ]
+    path, association = event.path, event.path.association if event.path is not None else None
+    if path is None or association is None:
+        lines.append("  data path: aiortc's own, which one core of Python limits")
+        return "\n".join(lines)
+    again = association.chunks_retransmitted / max(1, association.packets_sent)
+    rtt = f"RTT {association.rtt_s * 1e3:.1f} ms, " if association.rtt_s is not None else ""
+    batches = "in trains" if path.segments else "one by one"
+    lines.append(
+        f"  path: {'relayed, ' if path.is_relayed else ''}{rtt}packets of {association.packet_size:,} bytes "
+        f"sent {batches}, {again:.1%} sent again"
+    )
+    if cores > _BUSY:
+        lines.append("  limit: the CPU of this machine")
+    elif event.is_upload and association.timeouts + association.loss_events > 0 and again > _LOSSY:
+        lines.append("  limit: loss on the path")
+    else:
+        lines.append("  limit: the path, or the other machine (its own figures say which)")
+    return "\n".join(lines)
+
+
 def line(event: ev.Event) -> str | None:
     """What a person should read at this event; None for what the bars show, or nobody needs.
 
@@ -77,6 +107,8 @@ def line(event: ev.Event) -> str | None:
             return f"signaling server on {', '.join(addresses)}"
         case Joined(name=name, room=room):
             return f"in room {show(room)} as {show(name)}"
+        case Measured():
+            return measured(event)
         case ev.PeerUnresponsive(peer=peer, silent_s=silent_s):
             return f"{show(peer)} has been silent for {silent_s:.0f} s, waiting"
     return None
