@@ -14,7 +14,6 @@ from p2pshare.protocol import events as e
 from p2pshare.session.link import Link, StallWatch
 from p2pshare.storage import Sink
 
-
 LINGER_BELOW: Final = 256 * KIB
 LINGER_S: Final = 0.001
 """Less than so many bytes wait so long for more: a hop to a thread costs as much as 100 KiB of a file."""

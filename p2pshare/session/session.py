@@ -321,14 +321,22 @@ class Session:
         Raises:
             ValueError: No file, or files of several offers.
         """
-        wanted = list(files)
-        if not wanted:
-            raise ValueError("no file to download")
-        if len({file.offer_id for file in wanted}) > 1:
-            raise ValueError("files of several offers: make one download an offer")
+        wanted = _of_one_offer(files)
         if save_to is None:
             return self._download(wanted, _into_memory, list_of_bytes)
         return self._download(wanted, self._into_folder(save_to, wanted[0].peer), list_of_paths)
+
+    def download_into(
+        self, files: Iterable[AvailableFile], make_sink: Callable[[Sequence[OfferedFile]], Sink]
+    ) -> Download[Sink]:
+        """Download files of one offer into a sink of the program's own (`p2pshare.storage.Sink`).
+
+        ``make_sink`` is called once with the files that may be stored; awaiting the download gives the sink.
+
+        Raises:
+            ValueError: No file, or files of several offers.
+        """
+        return self._download(_of_one_offer(files), make_sink, lambda sink, _: sink)
 
     def _download(
         self,
@@ -556,6 +564,15 @@ _RELEASING: Final = "releasing a link"
 
 def _into_memory(files: Sequence[OfferedFile]) -> Sink:
     return MemorySink(files)
+
+
+def _of_one_offer(files: Iterable[AvailableFile]) -> list[AvailableFile]:
+    wanted = list(files)
+    if not wanted:
+        raise ValueError("no file to download")
+    if len({file.offer_id for file in wanted}) > 1:
+        raise ValueError("files of several offers: make one download an offer")
+    return wanted
 
 
 def _as_list(paths: object) -> list[PathLike | SourceLike]:

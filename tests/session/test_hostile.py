@@ -127,7 +127,7 @@ async def test_more_than_the_credit_ends_the_link() -> None:
             sinks.append(StuckSink(offered))
             return sinks[0]
 
-        download = session._download(files, stuck, lambda sink, files: None)
+        download = session.download_into(files, stuck)
         accept = await stranger.next(f.Accept)
         assert isinstance(accept, f.Accept)
         stream = stranger.open(accept.channel)
