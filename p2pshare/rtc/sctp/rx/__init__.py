@@ -1,0 +1,1 @@
+"""The receiving half: which TSNs have arrived, messages put together, the path that packets take."""

@@ -1,0 +1,1 @@
+"""The sending half: queues, what is outstanding, loss recovery, congestion control, trains."""
