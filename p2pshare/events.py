@@ -99,7 +99,7 @@ class PeerUnresponsive(Event):
 
 @dataclass(frozen=True, slots=True)
 class LinkFailed(Event):
-    """No sharing with this peer, or no longer: the error says why."""
+    """No sharing with this peer, or no longer: the error says why. A side that just closes is no failure."""
 
     peer: str
     error: P2PShareError

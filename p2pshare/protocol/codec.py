@@ -21,6 +21,9 @@ from p2pshare.protocol.schema import BY_TYPE, OFFERED_FILE, SCHEMA, check_fields
 
 
 def _unique_keys(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    for key, _ in pairs:  # before any of them is hashed: a peer can choose lists whose hashes are all equal
+        if type(key) is tuple:
+            raise RemoteProtocolError("malformed frame: a key that is a list")
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise RemoteProtocolError("malformed frame: a key twice")

@@ -31,6 +31,8 @@ from p2pshare.protocol.states import LINK, STREAM, LinkState
 from p2pshare.protocol.uploads import Uploads
 
 VERSIONS: Final = (1,)
+MIN_MAX_FRAME: Final = 16_384
+"""Bytes that every side takes in a frame."""
 PING_AFTER_S: Final = 1.0
 """Seconds of silence after which the peer is pinged."""
 
@@ -61,6 +63,7 @@ class Core:
         self.version: int | None = None
         self.peer: f.Hello | None = None
         "The peer's HELLO."
+        self._abilities: tuple[str, ...] = ()
         self._hello_until: float | None = None
         self._heard_at = 0.0
         self._pinged_at = 0.0
@@ -99,25 +102,36 @@ class Core:
 
     # Commands ------------------------------------------------------------------------------------------
 
-    def start(self, now: float, max_message: int = DEFAULT_MAX_FRAME) -> None:
-        """The control channel is open: greet. ``max_message`` is the peer's max-message-size, in bytes."""
+    def start(
+        self, now: float, max_message: int = DEFAULT_MAX_FRAME, abilities: tuple[str, ...] = ()
+    ) -> None:
+        """The control channel is open: greet.
+
+        ``max_message`` is the peer's max-message-size, in bytes; ``abilities`` go into HELLO.
+        """
+        if self.state is LinkState.CLOSED:
+            return
+        if 0 < max_message < MIN_MAX_FRAME:
+            error = SharingNotAvailable(f"the peer takes messages of {max_message:,} bytes at most")
+            self._close(error, tell_peer=False, remote=True)
+            return
         self._outbox.max_frame = min(max_message or DEFAULT_MAX_FRAME, self._outbox.max_frame)
+        self._abilities = abilities
         self._hello_until = now + self._config.limits.hello_timeout_s
         self._heard_at = now
-        self._send_hello(seen=False)
+        self._outbox.control(self._hello(seen=False))
 
-    def _send_hello(self, *, seen: bool) -> None:
+    def _hello(self, *, seen: bool) -> f.Hello:
         config = self._config
-        self._outbox.control(
-            f.Hello(
-                config.versions,
-                config.nonce,
-                seen,
-                config.max_frame,
-                config.limits.max_file_size,
-                config.limits.max_files,
-                auth=config.auth,
-            )
+        return f.Hello(
+            config.versions,
+            config.nonce,
+            seen,
+            config.max_frame,
+            config.limits.max_file_size,
+            config.limits.max_files,
+            self._abilities,
+            config.auth,
         )
 
     def send_auth(self, payload: bytes) -> None:
@@ -145,10 +159,15 @@ class Core:
 
     # Inputs --------------------------------------------------------------------------------------------
 
-    def receive_message(self, channel: int, message: bytes, now: float) -> None:
-        """Take a message of any of our channels. A peer that breaks the protocol ends the link."""
+    def receive_message(self, channel: int, message: bytes, now: float, *, is_clogged: bool = False) -> None:
+        """Take a message of any of our channels. A peer that breaks the protocol ends the link.
+
+        ``is_clogged``: the control channel holds so much already that nothing may be added for the peer's
+        asking.
+        """
         if self.state is LinkState.CLOSED:
             return
+        self._outbox.is_clogged = is_clogged
         self._heard_at = now
         if self._is_silent:
             self._is_silent = False
@@ -221,7 +240,8 @@ class Core:
             case f.Window():
                 self.uploads.window_received(frame)
             case f.Ping():
-                self._outbox.control(f.Pong(frame.token))
+                if not self._outbox.is_clogged:  # else what waits there is sign of life enough
+                    self._outbox.control(f.Pong(frame.token))
             case f.Pong():
                 sent_at = self._pings.pop(frame.token, None)
                 if sent_at is not None:
@@ -264,7 +284,7 @@ class Core:
 
     def _hello_received(self, hello: f.Hello, now: float) -> None:
         if not hello.seen:
-            self._send_hello(seen=True)
+            self._outbox.answer(self._hello(seen=True))
         if self.peer is not None:
             if hello.nonce != self.peer.nonce:
                 raise RemoteProtocolError("HELLO: another session speaks on this channel")

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from p2pshare.errors import DownloadNotAvailable, LocalProtocolError, RemoteProtocolError
-from p2pshare.model import MIB, ErrorCode, Extent, FileEnd, FileKind, HeldBlocks, OfferedFile, Piece
+from p2pshare.model import (
+    BLOCK_SIZE,
+    MIB,
+    ErrorCode,
+    Extent,
+    FileEnd,
+    FileKind,
+    HeldBlocks,
+    OfferedFile,
+    Piece,
+)
 from p2pshare.protocol import events as e
 from p2pshare.protocol import frames as f
 from p2pshare.protocol.outbox import FIRST_STREAM, LAST_STREAM, CloseChannel, OpenChannel, Outbox
-from p2pshare.protocol.paging import in_order, range_pages, want_pages
+from p2pshare.protocol.paging import in_order, joined, range_pages, want_pages
 from p2pshare.protocol.ranges import FileState, JobFiles, indexes_of, to_ranges
 from p2pshare.protocol.states import JOB, JobState
 from p2pshare.protocol.window import ReceiveWindow
@@ -61,6 +73,24 @@ class DownloadJob:
     stored: int = 0
     paused_here: bool = False
     paused_there: bool = False
+    _held_runs: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for blocks in self.held:
+            start = blocks.first_block * BLOCK_SIZE
+            end = start + blocks.size_in(self.offered[blocks.index])
+            runs = self._held_runs.setdefault(blocks.index, [])
+            if runs and runs[-1][1] == start:
+                start = runs.pop()[0]
+            runs.append((start, end))
+
+    def holds(self, index: int, start: int, end: int) -> bool:
+        """Whether these bytes of a file need not travel, as ACCEPT said."""
+        if start >= end:
+            return True
+        runs = self._held_runs.get(index, ())
+        at = bisect_right(runs, start, key=itemgetter(0)) - 1
+        return at >= 0 and end <= runs[at][1]
 
 
 class Downloads:
@@ -84,6 +114,11 @@ class Downloads:
             int, int
         ] = {}  # job that is over, ENDED to come -> bytes its stream has brought
         self._last_query = 0
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether a job has left the queue and runs."""
+        return any(job.channel is not None for job in self.jobs.values())
 
     # Commands ------------------------------------------------------------------------------------------
 
@@ -252,7 +287,7 @@ class Downloads:
             self.offers[frame.offer] = PeerOffer(frame.offer, frame.count, frame.message)
             self._add_files(frame.offer, frame.files)
             return
-        self._outbox.control(f.Decline(frame.offer, ErrorCode.DECLINED, refusal))
+        self._outbox.answer(f.Decline(frame.offer, ErrorCode.DECLINED, refusal))
 
     def files_received(self, frame: f.Files) -> None:
         """FILES: a further page."""
@@ -273,15 +308,19 @@ class Downloads:
                 raise RemoteProtocolError(f"FILES: the folder {file.index} has a size")
             if file.size is not None and file.size > limit:
                 refusal = f"a file has {file.size:,} bytes, the limit is {limit:,}"
-                self.decline(offer_id, ErrorCode.FILE_TOO_LARGE, refusal)
+                self._refuse(offer_id, ErrorCode.FILE_TOO_LARGE, refusal)
                 return
             offer.files.append(file)
             offer.size += _size_of(file)
         if sum(each.size for each in self.offers.values()) > MAX_OFFER_BYTES:
-            self.decline(offer_id, ErrorCode.DECLINED, f"lists of more than {MAX_OFFER_BYTES:,} bytes")
+            self._refuse(offer_id, ErrorCode.DECLINED, f"lists of more than {MAX_OFFER_BYTES:,} bytes")
             return
         if offer.is_complete:
             self._outbox.tell(e.OfferReceived(offer_id, tuple(offer.files), offer.message))
+
+    def _refuse(self, offer_id: int, code: int, reason: str) -> None:
+        del self.offers[offer_id]
+        self._outbox.answer(f.Decline(offer_id, code, reason))
 
     def withdraw_received(self, frame: f.Withdraw) -> None:
         """WITHDRAW: the offer is gone."""
@@ -364,17 +403,14 @@ class Downloads:
         """
         while job.parked and not job.state.is_over:
             frame, cost = job.parked[0]
-            if isinstance(frame, f.Finish):
-                pieces = tuple(in_order(frame.extents, frame.files))
-            else:
-                pieces = frame.extents
-            if job.current is not None and not self._continues(job, job.current, pieces):
+            # Asked for each frame that comes while one waits: only its first pieces are looked at.
+            if job.current is not None and not self._continues(job, job.current, _pieces_of(frame)):
                 return
             job.parked.popleft()
-            taken = tuple([piece for piece in pieces if self._take(job, piece)])
+            taken = tuple(joined(piece for piece in _pieces_of(frame) if self._take(job, piece)))
             self._outbox.tell(e.PiecesReceived(job.id, taken, cost))
 
-    def _continues(self, job: DownloadJob, current: int, pieces: Sequence[Piece]) -> bool:
+    def _continues(self, job: DownloadJob, current: int, pieces: Iterable[Piece]) -> bool:
         """Whether the first of these pieces that counts is of the current file (or wrong, for _take)."""
         for piece in pieces:
             if piece.index == current or piece.index >= len(job.files):
@@ -411,12 +447,16 @@ class Downloads:
             raise RemoteProtocolError(f"DATA: bytes of file {extent.index} come twice")
         if end > (self._outbox.limits.max_file_size if declared is None else declared):
             raise RemoteProtocolError(f"DATA: file {extent.index} is larger than was offered")
+        if not job.holds(extent.index, job.next_offset, extent.offset):
+            raise RemoteProtocolError(f"DATA: file {extent.index} lacks bytes from {job.next_offset:,} on")
         job.next_offset = end
         job.received += len(extent.payload)
 
     def _take_end(self, job: DownloadJob, end: FileEnd, declared: int | None) -> None:
         if end.size < job.next_offset or (declared is not None and end.size != declared):
             raise RemoteProtocolError(f"FINISH: file {end.index} has {end.size} bytes")
+        if not job.holds(end.index, job.next_offset, end.size):
+            raise RemoteProtocolError(f"FINISH: file {end.index} lacks bytes from {job.next_offset:,} on")
         job.files.put(end.index, FileState.FINISHED)
         job.current = None
 
@@ -505,8 +545,13 @@ class Downloads:
         self._outbox.tell(e.JobEnded(job.id, state, code, reason, remote))
 
 
+def _pieces_of(frame: f.Data | f.Finish) -> Iterable[Piece]:
+    return in_order(frame.extents, frame.files) if isinstance(frame, f.Finish) else frame.extents
+
+
 def _size_of(file: OfferedFile) -> int:
-    return sum(map(len, file.path)) + len(file.preview or b"") + len(file.metadata or b"")
+    texts = sum(map(len, file.path)) + len(file.media_type or "")
+    return texts + len(file.preview or b"") + len(file.metadata or b"")
 
 
 def wanted_size(offered: Sequence[OfferedFile], files: f.Ranges) -> int | None:

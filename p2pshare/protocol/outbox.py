@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from p2pshare.errors import RemoteProtocolError
 from p2pshare.model import Limits
 from p2pshare.protocol.codec import encode
 from p2pshare.protocol.events import CoreEvent
@@ -69,11 +70,25 @@ class Outbox:
         self._events: deque[CoreEvent] = deque()
         self._backlogs: deque[_Backlog] = deque()
         self._is_finished = False
+        self.is_clogged = False
+        "Whether the peer lets the control channel fill up; the shell says so before each frame of it."
 
     def control(self, frame: Frame) -> None:
         """Send a frame on the control channel."""
         if not self._is_finished:
             self._actions.append(SendMessage(CONTROL_CHANNEL, encode(frame)))
+
+    def answer(self, frame: Frame) -> None:
+        """Send what the peer's frame demands at once.
+
+        Raises:
+            RemoteProtocolError: It does not take what it is answered: we would keep more and more of it.
+        """
+        if self.is_clogged:
+            raise RemoteProtocolError(
+                f"the peer asks on and does not take the answers, the next one {frame.WORD}"
+            )
+        self.control(frame)
 
     def pages(self, frames: Iterator[Frame], is_wanted: Callable[[], bool]) -> None:
         """Send the first frame now, the rest one at a time as the control channel has room."""

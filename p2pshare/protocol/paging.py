@@ -114,6 +114,36 @@ def take_frame(pieces: deque[Piece], budget: int) -> tuple[list[Extent], list[Fi
     return extents, ends
 
 
+def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The pieces, those that follow each other in a file as one.
+
+    A peer may cut bytes as small as it likes: each piece costs 200 bytes of memory, 4,096 of them 25 KB of
+    credit.
+    """
+    run: list[Extent] = []
+    end = 0
+    for piece in pieces:
+        if isinstance(piece, FileEnd):
+            if run:
+                yield _one_of(run)
+                run = []
+            yield piece
+            continue
+        if run and (piece.index != run[0].index or piece.offset != end):
+            yield _one_of(run)
+            run = []
+        run.append(piece)
+        end = piece.offset + len(piece.payload)
+    if run:
+        yield _one_of(run)
+
+
+def _one_of(run: list[Extent]) -> Extent:
+    if len(run) == 1:
+        return run[0]
+    return Extent(run[0].index, run[0].offset, b"".join([extent.payload for extent in run]))
+
+
 def in_order(extents: Sequence[Extent], ends: Sequence[FileEnd]) -> Iterator[Piece]:
     """The pieces of a FINISH as they were before they shared a frame.
 

@@ -23,6 +23,15 @@ MAX_QUERIES = 16
 
 
 @dataclass(slots=True)
+class _Query:
+    """A HAVE? whose pages are coming in, or that is being answered."""
+
+    offer: int
+    files: list[int] = field(default_factory=list)
+    is_complete: bool = False
+
+
+@dataclass(slots=True)
 class UploadJob:
     """One accepted download, at its uploader."""
 
@@ -33,6 +42,8 @@ class UploadJob:
     window: SendWindow
     state: JobState
     held: list[HeldBlocks] = field(default_factory=list)
+    wanted_to: int = -1
+    "The last file that ACCEPT and RANGES have named."
     is_open: bool = False
     "Whether our end of the stream exists."
     paused_here: bool = False
@@ -61,7 +72,7 @@ class Uploads:
         self._last_job = 0
         self._channels: dict[int, int | None] = {}  # channel -> job; None: closing
         self._waiting: dict[int, UploadJob | None] = {}  # channels to open when free; None: only to reset
-        self._queries: dict[int, list[int] | None] = {}  # query -> indexes so far; None: being answered
+        self._queries: dict[int, _Query] = {}
 
     # Commands ------------------------------------------------------------------------------------------
 
@@ -210,7 +221,7 @@ class Uploads:
         self.connection.raise_to(frame.connection_limit)
         self._open_channel(job)
         if not files:
-            self._outbox.control(f.Reset(job.id, ErrorCode.DOWNLOAD_NOT_AVAILABLE, "no longer offered"))
+            self._outbox.answer(f.Reset(job.id, ErrorCode.DOWNLOAD_NOT_AVAILABLE, "no longer offered"))
             self._end(job, JobState.RESET)
             return
         self._want(job, frame.files, frame.held, frame.more)
@@ -226,7 +237,10 @@ class Uploads:
         if offered is None:  # withdrawn while the pages came
             self.reset(job.id, ErrorCode.DOWNLOAD_NOT_AVAILABLE, "no longer offered")
             return
+        if files and job.wanted_to >= files[0][0]:
+            raise RemoteProtocolError(f"RANGES: file {files[0][0]} after {job.wanted_to}")
         for first, last in files:
+            job.wanted_to = last
             try:
                 job.files.want(first, last)
             except IndexError:
@@ -263,9 +277,12 @@ class Uploads:
         """HAVE?: the session hashes and calls answer_have()."""
         if frame.offer > self._last_offer:
             raise RemoteProtocolError(f"HAVE?: there is no offer {frame.offer}")
-        asked = self._queries.setdefault(frame.query, [])
-        if len(self._queries) > MAX_QUERIES or asked is None:
+        query = self._queries.setdefault(frame.query, _Query(frame.offer))
+        if len(self._queries) > MAX_QUERIES or query.is_complete:
             raise RemoteProtocolError("HAVE?: too many at once")
+        if query.offer != frame.offer:
+            raise RemoteProtocolError(f"HAVE?: query {frame.query} is about offer {query.offer}")
+        asked = query.files
         files = self._offers.get(frame.offer)
         if files is not None:
             if frame.files and frame.files[-1][1] >= len(files):
@@ -276,9 +293,10 @@ class Uploads:
         if frame.more:
             return
         if files is None:
-            self.answer_have(frame.offer, frame.query, ())
+            del self._queries[frame.query]
+            self._outbox.answer(f.Have(frame.offer, frame.query, ()))
             return
-        self._queries[frame.query] = None
+        query.is_complete = True
         self._outbox.tell(e.HaveAsked(frame.offer, frame.query, tuple(asked)))
 
     def window_received(self, frame: f.Window) -> None:

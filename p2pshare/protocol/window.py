@@ -10,7 +10,6 @@ from typing import Final
 
 from p2pshare.errors import LocalProtocolError, RemoteProtocolError
 
-
 TURNAROUND_S: Final = 0.02
 """Seconds that a grant may take through the threads and event loops of two busy ends, whatever the path.
 

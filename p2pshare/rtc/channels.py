@@ -34,6 +34,8 @@ FAST_HIGH_WATER: Final = 1024 * 1024
 """The same on our own data path, where the control channel does not stand behind the others."""
 CONTROL_HIGH_WATER: Final = 64 * 1024
 """Bytes that wait in the control channel: beyond, pages of long lists wait."""
+CONTROL_CLOGGED: Final = 1024 * 1024
+"""Bytes that wait in the control channel: beyond, the peer does not take what it is told."""
 _MAX_MESSAGE_SIZE: Final = re.compile(r"^a=max-message-size:(\d{1,10})\s*$", re.MULTILINE)
 
 
@@ -93,6 +95,19 @@ class Channels:
         description: RTCSessionDescription | None = self._pc.remoteDescription
         found = _MAX_MESSAGE_SIZE.search(description.sdp) if description is not None else None
         return int(found[1]) if found else 0
+
+    @property
+    def takes_trains(self) -> bool:
+        """Whether our own data path serves this end."""
+        return isinstance(self._pc.sctp, SctpTransport)
+
+    def send_trains(self) -> None:
+        """Our own data path serves the other end: it takes trains of packets, and large ones.
+
+        The SCTP handshake says so by itself, but not of an association that was taken over.
+        """
+        if isinstance(self._pc.sctp, SctpTransport):
+            self._pc.sctp.peer_is_ours()
 
     def path_stats(self) -> PathStats | None:
         """What the path gives and has carried; None where aiortc's own transport carries it."""
@@ -156,6 +171,12 @@ class Channels:
         for each in streams:  # at least one of them holds something, and tells when half of it is gone
             each.bufferedAmountLowThreshold = each.bufferedAmount // 2
         return False
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the control channel holds so much that the peer does not seem to take it."""
+        control = self._channels.get(self._control) if self._control is not None else None
+        return control is not None and control.bufferedAmount >= CONTROL_CLOGGED
 
     def close_channel(self, channel_id: int) -> None:
         """Close one channel; what waits in it is sent first. Idempotent."""

@@ -200,6 +200,8 @@ def _is_usable(host: str, *, allow_loopback: bool) -> bool:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # what holds for the one address must hold for the other
     if address.is_loopback:
         return allow_loopback
     is_link_local_v4 = address.version == 4 and address.is_link_local

@@ -35,13 +35,18 @@ __all__ = [
 
 
 def attach(
-    pc: RTCPeerConnection, *, peer: str, limits: Limits | None = None, accelerate: bool = True
+    pc: RTCPeerConnection,
+    *,
+    peer: str,
+    download_dir: str | os.PathLike[str] | None = None,
+    limits: Limits | None = None,
+    accelerate: bool = True,
 ) -> Session:
     """A new session with one peer: the other side of a connection that the program owns.
 
     Raises as `Session.attach`.
     """
-    session = Session(limits=limits, accelerate=accelerate)
+    session = Session(download_dir=download_dir, limits=limits, accelerate=accelerate)
     session.attach(pc, peer=peer)
     return session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from p2pshare.errors import (
     TransferError,
 )
 from p2pshare.events import AvailableFile
-from p2pshare.model import OfferedFile, Progress
+from p2pshare.model import HeldBlocks, OfferedFile, Progress
 from p2pshare.session.handles import Handle, ProgressMeter
 from p2pshare.session.link import Link, as_transfer_error
 from p2pshare.session.receiver import Receiver
@@ -61,6 +62,7 @@ class Download(Handle[T]):
         self._make_sink = make_sink
         self._result_of = result_of
         self._meter = ProgressMeter(size, len(files))
+        self._opening: asyncio.Task[Sequence[HeldBlocks]] | None = None
         self._receiver: Receiver | None = None
         self._cancelled: TransferCancelled | None = None
 
@@ -79,6 +81,8 @@ class Download(Handle[T]):
         self._cancelled = TransferCancelled(reason or "cancelled", job_id=self.id, peer=self.peer)
         if self._receiver is not None:
             self._receiver.give_up(self._cancelled)
+        elif self._opening is not None:
+            self._opening.cancel()
 
     # For the session -------------------------------------------------------------------------------------
 
@@ -87,6 +91,7 @@ class Download(Handle[T]):
         sink: Sink | None = None
         error: P2PShareError | None = None
         keep_parts = True
+        is_complete = False
         try:
             if link is None:
                 raise DownloadNotAvailable("the file is no longer offered")
@@ -96,13 +101,16 @@ class Download(Handle[T]):
             await self._fetch(link, offer, sink, sorted(by_index), refused)
             keep_parts = not isinstance(self._error(), TransferCancelled)
             error = self._error()
+            is_complete = error is None
         except P2PShareError as exc:
             error = exc
         finally:
-            if sink is not None:
-                await sink.close(keep_parts=keep_parts)
-            if not self.done:
-                self._settle(sink, error or DownloadError("the download was interrupted"), error is None)
+            try:
+                if sink is not None:
+                    await sink.close(keep_parts=keep_parts)
+            finally:  # a sink may raise anything: whoever waits for the download hears of its end
+                error = error or self._cancelled or DownloadError("the download was interrupted")
+                self._settle(sink, error, is_complete)
 
     async def _fetch(
         self,
@@ -112,9 +120,7 @@ class Download(Handle[T]):
         indexes: Sequence[int],
         refused: Mapping[int, TransferError],
     ) -> None:
-        held = await sink.open()
-        if self._cancelled is not None:
-            raise self._cancelled
+        held = await self._open(sink)
         receiver = Receiver(
             link,
             sink,
@@ -132,6 +138,22 @@ class Download(Handle[T]):
             self.session.names_refused(link, len(refused))
         await receiver.run()
         self.failures = receiver.failures
+
+    async def _open(self, sink: Sink) -> Sequence[HeldBlocks]:
+        """Open the sink, which may take minutes where much is held already: cancel() does not wait for it."""
+        if self._cancelled is not None:
+            raise self._cancelled
+        self._opening = asyncio.create_task(sink.open(), name="opening a sink")
+        try:
+            held = await self._opening
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._cancelled is None or (task is not None and task.cancelling()):
+                raise
+            raise self._cancelled from None
+        if self._cancelled is not None:
+            raise self._cancelled
+        return held
 
     def _changed(self, stored: int, files: int) -> None:
         self._meter.add(stored, files)

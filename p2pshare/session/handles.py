@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Final, Generic, TypeVar
 
+from p2pshare.errors import TransferCancelled
 from p2pshare.model import Progress
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ class Handle(ABC, Generic[T]):
 
     ``await handle`` gives the result or raises the job's error; cancelling the task that awaits cancels the
     job. ``async for progress in handle`` gives the newest `Progress` until the job ends, never a backlog.
-    An error that nobody awaited is logged when the handle is dropped, as for an asyncio.Future.
+    An error that nobody awaited is logged when the handle is dropped, as for an asyncio.Future; our own
+    cancel() is none.
     """
 
     def __init__(self, job_id: int) -> None:
@@ -130,3 +132,5 @@ class Handle(ABC, Generic[T]):
     def _fail(self, error: Exception) -> None:
         if not self._outcome.done():
             self._outcome.set_exception(error)
+            if isinstance(error, TransferCancelled) and not error.remote:
+                self._outcome.exception()  # whoever cancelled knows

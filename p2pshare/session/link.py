@@ -24,15 +24,18 @@ from p2pshare.errors import (
     show,
     transfer_error,
 )
+from p2pshare.model import ErrorCode
 from p2pshare.protocol import events as e
 from p2pshare.protocol.core import Core, CoreConfig
 from p2pshare.protocol.outbox import CONTROL_CHANNEL, CloseChannel, OpenChannel, SendMessage
-from p2pshare.protocol.states import LinkState
+from p2pshare.protocol.states import JobState, LinkState
 from p2pshare.rtc import PathStats
 from p2pshare.session.budget import MemoryBudget
 
 logger = logging.getLogger(__name__)
 
+TRAINS: Final = "trains"
+"""The ability of an end on the fast data path (PROTOCOL.md, Versions and extensions)."""
 _CHECK_STALLS_EVERY_S: Final = 1.0
 
 
@@ -52,8 +55,19 @@ class MessageChannels(Protocol):
     def has_room(self, channel_id: int) -> bool:
         """Whether the channel is below its high-water mark."""
 
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the control channel holds far more than the peer takes."""
+
     def close_channel(self, channel_id: int) -> None:
         """Close one channel; idempotent."""
+
+    @property
+    def takes_trains(self) -> bool:
+        """Whether this end is on the fast data path."""
+
+    def send_trains(self) -> None:
+        """The other end is on the fast data path, too: trains of large packets may be sent."""
 
     def path_stats(self) -> PathStats | None:
         """What the path gives and has carried, where our own data path serves it."""
@@ -139,6 +153,8 @@ class Link:
         self._bytes_sent = self._bytes_received = 0
         self._messages_sent = self._messages_received = 0
         self.is_silent = False
+        self.hashing = asyncio.Lock()
+        "Held by whoever reads files for this peer's questions."
 
     # For the program -----------------------------------------------------------------------------------
 
@@ -155,6 +171,11 @@ class Link:
     def is_open(self) -> bool:
         """Whether offers can travel."""
         return self.core.state is LinkState.OPEN
+
+    @property
+    def was_closed_orderly(self) -> bool:
+        """Whether the link was open until either side closed it, for no fault."""
+        return isinstance(self.error, SharingNotAvailable) and self.core.version is not None
 
     async def flushed(self, timeout_s: float) -> None:
         """After close(): wait until the peer has what was sent last, then let the channels go."""
@@ -183,7 +204,7 @@ class Link:
     def close(self, error: P2PShareError | None = None) -> None:
         """End the share side: jobs end, the peer is told; the connection stays. Idempotent."""
         self.core.close(error or SharingNotAvailable("the session was closed"))
-        self._drain()
+        self.touch()
 
     # For jobs ------------------------------------------------------------------------------------------
 
@@ -203,12 +224,16 @@ class Link:
             )
 
     def touch(self) -> None:
-        """The core was called from outside: do what follows."""
-        self._drain()
+        """The core was called from outside: do what follows. A failure there ends the link, not who calls."""
+        try:
+            self._drain()
+        except Exception as exc:  # as at the seam: a job, or a timer, is not to blame for the link
+            logger.exception("the share side of a connection failed; the connection goes on")
+            self.failed(exc)
 
     def pump(self) -> None:
         """Let jobs send, a message each in turn, as long as credit and channels have room."""
-        self._drain()
+        self.touch()
 
     def has_room(self, channel_id: int) -> bool:
         """Whether a stream's channel takes more now."""
@@ -229,7 +254,8 @@ class Link:
         """A channel is open; with the control channel the greeting begins."""
         if channel_id == CONTROL_CHANNEL and not self._started and self._channels is not None:
             self._started = True
-            self.core.start(self._clock(), self._channels.max_message_size)
+            abilities = (TRAINS,) if self._channels.takes_trains else ()
+            self.core.start(self._clock(), self._channels.max_message_size, abilities)
         self._drain()
 
     def message_received(self, channel_id: int, message: bytes) -> None:
@@ -238,7 +264,9 @@ class Link:
             self.channel_opened(CONTROL_CHANNEL)
         self._bytes_received += len(message)
         self._messages_received += 1
-        self.core.receive_message(channel_id, message, self._clock())
+        is_control = channel_id == CONTROL_CHANNEL
+        is_clogged = is_control and self._channels is not None and self._channels.is_clogged
+        self.core.receive_message(channel_id, message, self._clock(), is_clogged=is_clogged)
         self._drain()
 
     def text_received(self, channel_id: int) -> None:
@@ -267,7 +295,12 @@ class Link:
         """Something of ours raised: end the link, tell the peer, and leave the connection alone."""
         self._is_draining = False
         self.core.close(LocalProtocolError(f"internal error: {type(error).__name__}"))
-        self._drain()
+        try:
+            self._drain()
+        except Exception:  # not even that can be said: what waits for the link hears of its end all the same
+            logger.exception("the share side of a connection cannot take its leave")
+            for event in self.core.take_events():
+                self._handle(event)
 
     # The one rule ----------------------------------------------------------------------------------------
 
@@ -319,6 +352,9 @@ class Link:
 
     def _handle(self, event: e.CoreEvent) -> None:
         match event:
+            case e.PeerGreeted():
+                if TRAINS in event.hello.abilities and self._channels is not None:
+                    self._channels.send_trains()
             case e.LinkOpened():
                 logger.debug("= link with %s is open", show(self.peer))
                 self._set_ready(None)
@@ -337,7 +373,7 @@ class Link:
             case e.PeerSilent() | e.PeerHeard():
                 self.is_silent = isinstance(event, e.PeerSilent)
                 self._owner.link_event(self, event)
-            case e.CreditRaised(job=None) | e.PeerGreeted():
+            case e.CreditRaised(job=None):
                 pass
             case (
                 e.PiecesReceived()
@@ -366,6 +402,9 @@ class Link:
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         logger.debug("= link with %s is closed: %s", show(self.peer), error)
+        jobs, self.jobs = self.jobs, {}
+        for job_id, job in jobs.items():  # none, unless a failure of ours came between the core and its end
+            job.event_received(e.JobEnded(job_id, JobState.LOST, ErrorCode.CONNECTION_LOST, str(error)))
         self._act()
         self._owner.link_closed(self, error)
 
@@ -402,7 +441,7 @@ class Link:
     def _timer_fired(self) -> None:
         self._timer = None
         self.core.handle_timer(self._clock())
-        self._drain()
+        self.touch()
 
     def _check_stalls(self) -> None:
         self._stall_timer = None
@@ -413,7 +452,7 @@ class Link:
             now = self._clock()
             for job in list(self.jobs.values()):
                 job.check_stall(now)
-        self._drain()
+        self.touch()
 
 
 class StallWatch:

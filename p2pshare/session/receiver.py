@@ -11,6 +11,7 @@ from typing import Final
 from p2pshare.errors import TransferError, transfer_error
 from p2pshare.model import KIB, Piece
 from p2pshare.protocol import events as e
+from p2pshare.protocol.states import JobState
 from p2pshare.session.link import Link, StallWatch
 from p2pshare.storage import Sink
 
@@ -124,17 +125,21 @@ class Receiver:
             case e.FileGivenUp():
                 self.failures[event.file] = transfer_error(event.code, event.reason, remote=True)
             case e.JobEnded():
-                if event.code and self.error is None:
+                # By the state, not by the code: a peer may give up with code 0.
+                if event.state is not JobState.COMPLETED and self.error is None:
                     self.error = transfer_error(event.code, event.reason, remote=event.remote)
                 self._has_ended = True
                 self._wake.set()
 
     def check_stall(self, now: float) -> None:
         """Give up when nothing arrived for the stall timeout; paused jobs and a busy disk may stand still."""
-        job = self.link.core.downloads.jobs.get(self.job_id)
+        downloads = self.link.core.downloads
+        job = downloads.jobs.get(self.job_id)
         if job is None:
             return
-        is_excused = job.paused_here or job.paused_there or self._is_storing or job.channel is None
+        # A queued job waits for another to end; where none runs, only for ids that the peer never closes.
+        is_queued = job.channel is None and downloads.is_streaming
+        is_excused = job.paused_here or job.paused_there or self._is_storing or is_queued
         state = (job.received, job.stored, self._confirmed, now if is_excused else 0)
         error = self._stall.check(state, now)
         if error is not None:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 20.0
 """Seconds for a connection to a peer of the room, the greeting included."""
+MAX_UNFINISHED: Final = 3
+"""Connections to one peer that are being made, or closed, at a time: each holds sockets for seconds."""
 
 
 class RendezvousOwner(Protocol):
@@ -38,7 +40,7 @@ class RendezvousOwner(Protocol):
         """Whether connections use the fast data path."""
 
     def new_link(self, peer: str) -> Link:
-        """A link for a peer of the room."""
+        """A link for a peer of the room. Raises SharingNotAvailable."""
 
     async def send_signal(self, peer_id: str, payload: Mapping[str, Any]) -> None:
         """Send a message through signaling. Raises SignalingFailed."""
@@ -92,6 +94,9 @@ class Rendezvous:
         kind, number = payload.get("kind"), payload.get("attempt")
         attempt = self._attempts.get(peer_id)
         start = self._owner.tasks.start
+        if kind in ("ask", "offer") and self._unfinished(name) >= MAX_UNFINISHED:
+            logger.debug("< %s: too many connections at once", show(name))
+            return
         if kind == "ask" and self.peer_id > peer_id:
             if attempt is None:
                 start(self._offer(self._begin(peer_id, name)), f"connecting {show(name)}")
@@ -110,6 +115,10 @@ class Rendezvous:
         else:
             logger.debug("< %s: a signal of kind %s does not fit", show(name), show(str(kind)))
 
+    def _unfinished(self, name: str) -> int:
+        """Connections to a peer that are being made, or closed."""
+        return sum(link.peer == name and not link.is_open for link in self._connections)
+
     def _begin(self, peer_id: str, name: str) -> _Attempt:
         loop = asyncio.get_running_loop()
         attempt = _Attempt(peer_id, name, loop.create_future())
@@ -125,10 +134,12 @@ class Rendezvous:
 
     async def _offer(self, attempt: _Attempt) -> None:
         async with _failing(self, attempt):
-            attempt.number = secrets.token_hex(8)
             link = self._connect_link(attempt)
             assert attempt.connection is not None
             description = await attempt.connection.create_offer()
+            attempt.number = secrets.token_hex(
+                8
+            )  # what fails before has none: who asked knows of none either
             await self._send(attempt, "offer", description=description)
             await self._finish(attempt, link)
 
@@ -146,8 +157,8 @@ class Rendezvous:
                 await attempt.connection.accept_answer(description)
 
     def _connect_link(self, attempt: _Attempt) -> Link:
-        attempt.connection = PeerConnection(accelerate=self._owner.accelerate)
         link = self._owner.new_link(attempt.name)
+        attempt.connection = PeerConnection(accelerate=self._owner.accelerate)
         self._connections[link] = attempt.connection
         link.start(Channels(attempt.connection.pc, link))
         return link
@@ -187,9 +198,10 @@ class Rendezvous:
 
     async def release(self, link: Link) -> None:
         """Close the connection under a link that is closed."""
-        connection = self._connections.pop(link, None)
+        connection = self._connections.get(link)
         if connection is not None:
             await connection.close()
+            self._connections.pop(link, None)
 
 
 @contextlib.asynccontextmanager

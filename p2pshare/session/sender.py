@@ -11,6 +11,7 @@ from p2pshare.errors import TransferError, UploadError, transfer_error
 from p2pshare.model import MIB, Piece
 from p2pshare.protocol import events as e
 from p2pshare.protocol.ranges import indexes_of
+from p2pshare.protocol.states import JobState
 from p2pshare.session.link import Link, StallWatch
 from p2pshare.storage import FileFailed, UploadReader
 
@@ -122,7 +123,8 @@ class Sender:
                 self.failures[event.file] = transfer_error(event.code, event.reason, remote=True)
                 self._on_change(self, 0, 0)
             case e.JobEnded():
-                if event.code and self.error is None:
+                # By the state, not by the code: a peer may give up with code 0.
+                if event.state is not JobState.COMPLETED and self.error is None:
                     self.error = transfer_error(event.code, event.reason, remote=event.remote)
                 if self.error is None and not self.failures:
                     # The last bytes are confirmed with their file, and raise no credit any more.

@@ -21,6 +21,7 @@ from p2pshare.errors import (
     P2PShareError,
     RemoteProtocolError,
     SharingNotAvailable,
+    UploadError,
     show,
     show_reason,
 )
@@ -28,6 +29,7 @@ from p2pshare.events import AvailableFile, Event, Offer
 from p2pshare.model import EVERYONE, ErrorCode, Limits, OfferedFile, Recipients
 from p2pshare.protocol import events as e
 from p2pshare.protocol.core import CoreConfig
+from p2pshare.protocol.schema import MAX_TEXT
 from p2pshare.rtc import Channels, accelerate
 from p2pshare.session.budget import PROCESS_BUDGET, MemoryBudget
 from p2pshare.session.dispatch import Dispatcher
@@ -36,7 +38,7 @@ from p2pshare.session.link import Link, as_transfer_error
 from p2pshare.session.room import Room
 from p2pshare.session.tasks import TaskSet
 from p2pshare.session.upload import Delivery, Upload
-from p2pshare.storage import FolderSink, MemorySink, Sink, SourceLike, list_sources
+from p2pshare.storage import FolderSink, MemorySink, Sink, SourceLike, close_sources, list_sources
 
 if TYPE_CHECKING:
     from aiortc import RTCPeerConnection
@@ -111,6 +113,7 @@ class Session:
         self._offer_of: dict[tuple[Link, int], int] = {}
         self._refused_names: dict[Link, int] = {}
         self._is_closed = False
+        self._closing = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Session with {len(self._links)} links, {len(self.uploads)} uploads>"
@@ -132,6 +135,18 @@ class Session:
         if self._room is not None:
             names.update(self._room.names)
         return tuple(sorted(names))
+
+    async def wait_for_peers(self, *names: str) -> None:
+        """Wait until all of these peers are there at once; with ``asyncio.timeout`` not for ever.
+
+        Raises:
+            SharingNotAvailable: The session is closed, or is closed meanwhile.
+        """
+        self._check_open()
+        async with contextlib.aclosing(self._dispatcher.events()) as changes:
+            while not set(names) <= set(self.peers):
+                if await anext(changes, None) is None:
+                    raise SharingNotAvailable("the session is closed")
 
     @property
     def links(self) -> Mapping[str, Link]:
@@ -190,7 +205,8 @@ class Session:
         wait for a first recipient where there is none.
 
         Raises:
-            ValueError: ``to`` is empty or names a peer that never was there, or there is nothing to send.
+            ValueError: ``to`` is empty or names a peer that never was there, there is nothing to send, or
+                the message is more than 1,024 bytes of UTF-8 or no Unicode text.
             TypeError: Something to send is neither a path nor made by `from_bytes`, `from_stream` or
                 `from_file_object`.
             SharingNotAvailable: The session is closed.
@@ -199,6 +215,8 @@ class Session:
         things = _as_list(paths)
         if not things:
             raise ValueError("nothing to send")
+        if message is not None and len(message.encode()) > MAX_TEXT:
+            raise ValueError(f"a message of more than {MAX_TEXT:,} bytes")
         names = self._recipients(to)
         upload = Upload(self, next(self._job_ids), message=message, stays_open=to is EVERYONE)
         self.uploads[upload.id] = upload
@@ -235,11 +253,19 @@ class Session:
         except P2PShareError as error:
             upload.fail(error)
             return
+        finally:  # whatever went wrong, who waits for the upload hears of its end
+            if not upload.is_listed:
+                upload.fail(UploadError("the upload was interrupted"))
+        if upload.is_closed:  # cancelled meanwhile: nobody will read the streams
+            await close_sources(upload.sources)
+            return
         if not upload.deliveries and wait_for == 0:
             upload.finish_unheard()
         if upload.stays_open:
-            for name in self._present():
+            present = self._present()
+            for name in present:
                 upload.add_recipient(name)
+            upload.require(*present)  # who came while the files were listed is the first that was waited for
         for delivery in list(upload.deliveries.values()):
             self._begin_delivery(delivery)
 
@@ -255,6 +281,9 @@ class Session:
                 delivery.offer_on(link)
         except P2PShareError as error:
             delivery.fail(as_transfer_error(error))
+        except Exception:
+            delivery.fail(UploadError("the upload was interrupted"))
+            raise
 
     async def _link_to(self, peer: str) -> Link:
         """An open link with a peer. Raises SharingNotAvailable, SignalingFailed."""
@@ -393,6 +422,9 @@ class Session:
         """Call back for each event of a type and its subtypes, plain or async; returns what undoes it.
 
         An exception in a callback is logged, and reaches no transfer.
+
+        Raises:
+            TypeError: ``event_type`` is no `Event`.
         """
         return self._dispatcher.on(event_type, callback)
 
@@ -411,10 +443,15 @@ class Session:
     # The end -------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Cancel what runs, tell every peer, free everything. Attached connections stay open. Idempotent."""
-        if self._is_closed:
-            return
+        """Cancel what runs, tell every peer, free everything. Attached connections stay open.
+
+        Idempotent: a second call waits for the first, and finishes what it left where it was cancelled.
+        """
         self._is_closed = True
+        async with self._closing:
+            await self._end()
+
+    async def _end(self) -> None:
         self.cancel_all_uploads("the session was closed")
         self.cancel_all_downloads("the session was closed")
         with contextlib.suppress(TimeoutError):
@@ -436,9 +473,17 @@ class Session:
     # For links (LinkOwner) -------------------------------------------------------------------------------
 
     def new_link(self, peer: str) -> Link:
-        """A link for a member of the room; one of the same name that is there is replaced."""
+        """A link for a member of the room; one of the same name that is there is replaced.
+
+        Raises:
+            SharingNotAvailable: The session is closed, or the name is that of an attached connection: who
+                comes into a room under it is somebody else.
+        """
+        self._check_open()
         old = self._links.get(peer)
         if old is not None:
+            if old.is_attached:
+                raise SharingNotAvailable(f"a connection is attached under the name {show(peer)}")
             old.close(SharingNotAvailable(f"{show(peer)} connected anew"))
         link = self._links[peer] = Link(peer, self._config, self, self._budget, is_attached=False)
         return link
@@ -477,7 +522,8 @@ class Session:
             self._deliveries.pop(key).link_closed(as_transfer_error(error))
         if self._links.get(link.peer) is link:
             del self._links[link.peer]
-            self.emit(ev.LinkFailed(link.peer, error))
+            if not link.was_closed_orderly:
+                self.emit(ev.LinkFailed(link.peer, error))
             if link.is_attached:
                 self.emit(ev.PeerLeft(link.peer))
         self._refused_names.pop(link, None)
@@ -512,6 +558,8 @@ class Session:
 
     def names_refused(self, link: Link, count: int) -> None:
         """A peer offered names that are not allowed; one that goes on doing so is no peer."""
+        if link.error is not None:
+            return
         total = self._refused_names[link] = self._refused_names.get(link, 0) + count
         if total >= _MAX_REFUSED_NAMES:
             link.close(RemoteProtocolError(f"{total} file names that are not allowed"))

@@ -102,19 +102,32 @@ class Delivery:
         link.core.uploads.offer(offer, upload.files, upload.message)
         self._link, self._offer = link, offer
         self._meter = ProgressMeter(upload.size, len(upload.files))
-        self.state = DeliveryState.OFFERED
         upload.session.register_offer(link, offer, self)
-        timeout_s = upload.session.limits.offer_timeout_s
-        if upload.stays_open:
-            timeout_s = 0
-        if timeout_s:
-            self._expiry = asyncio.get_running_loop().call_later(timeout_s, self._expired)
+        self._stand()
         link.touch()
+
+    def _stand(self) -> None:
+        """The offer, or the rest of it, stands, and expires where it goes unanswered for too long."""
+        self.state = DeliveryState.OFFERED
+        timeout_s = self.upload.session.limits.offer_timeout_s
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if timeout_s and not self.upload.stays_open:
+            self._expiry = asyncio.get_running_loop().call_later(timeout_s, self._expired)
 
     def _expired(self) -> None:
         if self.state is DeliveryState.OFFERED and not self._senders:
             self.withdraw("the offer expired")
-            self._decide(DeliveryState.DECLINED, OfferDeclined("nobody answered the offer"))
+            self.close(OfferDeclined("nobody answered the offer"))
+
+    def close(self, unanswered: TransferError) -> None:
+        """Nothing more is asked for: it has what it took, or did not answer."""
+        if self.failures:
+            self.fail(self._first_failure())
+        elif self.confirmed:
+            self._decide(DeliveryState.COMPLETED, None)
+        else:
+            self._decide(DeliveryState.DECLINED, unanswered)
 
     def withdraw(self, reason: str) -> None:
         """Take the offer back; what runs goes on. Idempotent."""
@@ -199,10 +212,17 @@ class Delivery:
         self._offer = 0
 
     async def _answer_have(self, event: e.HaveAsked) -> None:
-        ends = await file_digests(self.upload.sources, event.files)
-        if self._link is not None:
-            self._link.core.uploads.answer_have(event.offer, event.query, ends)
-            self._link.touch()
+        link = self._link
+        if link is None:
+            return
+
+        def is_wanted() -> bool:
+            return link.is_open and link.core.uploads.is_offered(event.offer)
+
+        async with link.hashing:  # one at a time, or a peer that asks 16 times takes every thread
+            ends = await file_digests(self.upload.sources, event.files, is_wanted)
+        link.core.uploads.answer_have(event.offer, event.query, ends)
+        link.touch()
 
     def _progressed(self, sender: Sender, stored: int, files: int) -> None:
         self._meter.add(stored, files)
@@ -217,13 +237,18 @@ class Delivery:
         if sender.error is not None:
             sender.error.peer, sender.error.job_id = self.peer, self.upload.id
             self.fail(sender.error)
-        elif len(self.confirmed | self.failures.keys()) == len(self.files) or self._is_withdrawn:
+        elif len(self.confirmed | self.failures.keys()) == len(self.files):
             if self.failures:
                 self.fail(self._first_failure())
             else:
                 self._decide(DeliveryState.COMPLETED, None)
-        elif not self.state.is_outcome and not self._senders:
-            self.state = DeliveryState.OFFERED  # the rest may still be asked for
+        elif not self._senders and not self.state.is_outcome:
+            if self._is_withdrawn:
+                self.close(OfferDeclined("nothing more was asked for"))
+            else:
+                self._stand()  # the rest may still be asked for
+        if self._is_withdrawn and not self._senders and self._link is not None:
+            self.upload.session.forget_offer(self._link, self._offer)
 
     @property
     def _is_withdrawn(self) -> bool:
@@ -340,10 +365,7 @@ class Upload(Handle[UploadResult]):
         for delivery in list(self.deliveries.values()):
             delivery.withdraw("the sender closed the offer")
             if delivery.state in (DeliveryState.WAITING, DeliveryState.OFFERED):
-                if delivery.confirmed:
-                    delivery._decide(DeliveryState.COMPLETED, None)
-                else:
-                    delivery._decide(DeliveryState.DECLINED, OfferDeclined("closed before it was answered"))
+                delivery.close(OfferDeclined("closed before it was answered"))
         if not self.deliveries:
             self._finish()
         self._close_if_over()
@@ -407,10 +429,7 @@ class Upload(Handle[UploadResult]):
         if not failures:
             self._succeed(result)
             return
-        count = len(failures)
-        first = next(iter(failures.values()))
-        what = str(first) if count == 1 else f"{count} of {len(self.deliveries)} recipients: {first}"
-        self._fail(UploadError(what, result=result, failures=failures, job_id=self.id, code=first.code))
+        self._fail(UploadError(result=result, failures=failures, job_id=self.id))
 
     def _close_if_over(self) -> None:
         if self.stays_open or not all(each.state.is_outcome for each in self.deliveries.values()):

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied, TransferError
@@ -16,7 +17,7 @@ from p2pshare.storage.names import LocalNames, UnsafeName, check_wire_path
 from p2pshare.storage.part import Part, is_resumable, part_key
 from p2pshare.storage.sink import Stored, save_error
 from p2pshare.storage.space import check_space
-from p2pshare.storage.threads import in_thread
+from p2pshare.storage.threads import in_thread, in_thread_until
 
 MAX_RESUMED: Final = 64
 """Parts of earlier attempts that one job goes on with: two open files each."""
@@ -60,6 +61,7 @@ class FolderSink:
         self._broken_off: list[Part] = []
         self._folders: set[tuple[str, ...]] = set()
         self._paths: dict[int, Path] = {}
+        self._stop = Event()
 
     @property
     def paths(self) -> Mapping[int, Path]:
@@ -80,7 +82,7 @@ class FolderSink:
             StorageAccessDenied: The folder cannot be made or written, or is the home folder itself.
             SaveFailed: The disk has no room, or something else went wrong.
         """
-        return await in_thread(self._open)
+        return await in_thread_until(self._stop, self._open)
 
     def _open(self) -> Sequence[HeldBlocks]:
         made: list[Path] = []
@@ -125,7 +127,7 @@ class FolderSink:
                 folder = beneath.folder(path[:-1], make=False)
             except OSError:  # not there; or in the way of a file that will say so when it comes
                 continue
-            found = Part.resume(file, folder, path[-1], part_key(self._peer, file))
+            found = Part.resume(file, folder, path[-1], part_key(self._peer, file), stop=self._stop)
             if found is not None:
                 self._resumed[index], blocks = found
                 held.extend(blocks)
@@ -137,7 +139,7 @@ class FolderSink:
 
     async def store(self, pieces: Sequence[Piece]) -> Stored:
         """Write pieces, and put files into place that are complete and fit their digest."""
-        return await in_thread(self._store, pieces)
+        return await in_thread_until(self._stop, self._store, pieces)
 
     def _store(self, pieces: Sequence[Piece]) -> Stored:
         report = _Report()
@@ -251,6 +253,7 @@ class FolderSink:
             path, file = self._names[index], self._files[index]
             folder = self._beneath.folder(path[:-1], make=True)
             part = Part.create(file, folder, path[-1], part_key(self._peer, file))
+            part.stop = self._stop
         self._part = part
         return part
 

@@ -106,9 +106,9 @@ class _Listing:
 
     def add_path(self, named: str) -> None:
         """A path that the user named: here links are followed, and a pipe is a stream."""
-        location = os.path.realpath(named)
-        name = wire_name(os.path.basename(os.path.abspath(named)) or "files")
         try:
+            location = os.path.realpath(named)
+            name = wire_name(os.path.basename(os.path.abspath(named)) or "files")
             mode = os.stat(location).st_mode
             if stat.S_ISDIR(mode):
                 self._add_tree(self._top(name), location)
@@ -122,6 +122,8 @@ class _Listing:
                 raise StorageAccessDenied("neither a file nor a folder nor a pipe", file=named)
         except OSError as exc:
             raise _denied(exc, named) from exc
+        except ValueError as exc:  # a NUL in it, or no text that this system's names can be
+            raise StorageAccessDenied("there can be no file of this name", file=named) from exc
 
     def _add_file(self, path: WirePath, location: str) -> None:
         """Raises OSError where it cannot be opened: the offer would promise what cannot be read."""

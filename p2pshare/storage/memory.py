@@ -9,12 +9,14 @@ from typing import Final
 from blake3 import blake3
 
 from p2pshare.errors import FileTooLarge, IntegrityError, SaveFailed, TransferError
-from p2pshare.model import GIB, Extent, FileEnd, HeldBlocks, OfferedFile, Payload, Piece
+from p2pshare.model import GIB, KIB, Extent, FileEnd, HeldBlocks, OfferedFile, Payload, Piece
 from p2pshare.storage.sink import Stored
 from p2pshare.storage.threads import in_thread
 
 MAX_MEMORY: Final = GIB
 """Bytes that one job may take by default, all its files together."""
+_SMALL: Final = 4 * KIB
+"""Bytes below which a payload is copied to the end of the one before: as an object it would cost more."""
 
 
 class MemorySink:
@@ -26,7 +28,7 @@ class MemorySink:
         self._max_size = max_size
         self._held = 0
         self._failed: set[int] = set()
-        self._payloads: dict[int, list[Payload]] = {}
+        self._payloads: dict[int, list[Payload | bytearray]] = {}
         self._hashers: dict[int, blake3] = {}
         self._sizes: dict[int, int] = {}
         self._contents: dict[int, bytes] = {}
@@ -89,7 +91,13 @@ class MemorySink:
             raise FileTooLarge(size=None, limit=self._max_size)
         self._held += len(extent.payload)
         self._sizes[index] = size
-        self._payloads.setdefault(index, []).append(extent.payload)
+        payloads = self._payloads.setdefault(index, [])
+        if len(extent.payload) >= _SMALL:
+            payloads.append(extent.payload)
+        elif payloads and isinstance(payloads[-1], bytearray):
+            payloads[-1] += extent.payload
+        else:
+            payloads.append(bytearray(extent.payload))
         self._hashers.setdefault(index, blake3()).update(extent.payload)
 
     def _finish(self, end: FileEnd) -> None:

@@ -22,6 +22,13 @@ MAX_PATH_BYTES: Final = 1_024
 PART_SUFFIX: Final = ".p2pshare-part"
 JOURNAL_SUFFIX: Final = ".p2pshare-journal"
 
+_OWN_NUMBERS: Final = 10
+_MANY: Final = 1000
+"""Numbers that each name tries for itself; further ones are the folder's, and none is tried twice.
+
+Where many were needed already, a name tries one only.
+"""
+
 _DRIVE = re.compile(r"[A-Za-z]:")
 _EXTENSION = re.compile(r"(\.tar)?\.[^. ]{1,16}$")
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
@@ -185,6 +192,7 @@ class LocalNames:
         self._keep_hidden = keep_hidden
         self._folders: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}  # on the wire -> on this disk
         self._taken: set[tuple[tuple[str, ...], str]] = set()
+        self._next: dict[tuple[str, ...], int] = {}  # in each folder, a number that no name there has had
 
     def add(self, path: tuple[str, ...], *, is_folder: bool = False) -> tuple[str, ...]:
         """The local path of the next file, or empty folder, of the job."""
@@ -203,5 +211,8 @@ class LocalNames:
         number = 0
         while (key := (parent, folded(numbered(safe, number)))) in self._taken:
             number += 1
+            own = _OWN_NUMBERS if self._next.get(parent, 0) < _MANY else 1
+            if number >= own:  # of 100,000 equal names each would try all numbers before its own
+                number = self._next[parent] = max(number, self._next.get(parent, 0) + 1)
         self._taken.add(key)
         return (*parent, numbered(safe, number))

@@ -6,11 +6,13 @@ Every call here waits for the disk and belongs into a thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from threading import Event
 
 from blake3 import blake3
 
@@ -51,6 +53,8 @@ class Part:
         self.fd = fd
         self.size = 0
         "Where the bytes written so far end."
+        self.stop = Event()
+        "Set by whoever does not want to wait until gigabytes are hashed: what is at it raises an OSError."
         self._key = key
         self._journal: Journal | None = None
         self._hasher = blake3()
@@ -123,7 +127,7 @@ class Part:
 
     @classmethod
     def resume(
-        cls, file: OfferedFile, folder: Folder, name: str, key: str
+        cls, file: OfferedFile, folder: Folder, name: str, key: str, *, stop: Event | None = None
     ) -> tuple[Part, list[HeldBlocks]] | None:
         """Go on with what an earlier attempt left: the part, and its good blocks; None where there are none.
 
@@ -137,6 +141,7 @@ class Part:
                 with contextlib.suppress(OSError):
                     folder.unlink(_hidden(name, key, JOURNAL_SUFFIX))
             return None
+        part.stop = stop or part.stop
         try:
             if _is_ours(part.fd) and lock(part.fd) and _has_name(part.fd, folder, part.part_name):
                 held = part._find_good_blocks()
@@ -161,6 +166,7 @@ class Part:
         assert self.file.size is not None
         runs: list[tuple[int, list[bytes]]] = []
         for block in sorted(claimed):
+            self._check_stop()
             start = block * BLOCK_SIZE
             length = min(BLOCK_SIZE, self.file.size - start)
             payload = _pread(self.fd, length, start)
@@ -224,11 +230,16 @@ class Part:
         if offset < self._hashed_to:  # a block that was held, and hashed, is being replaced
             self._hasher, self._hashed_to = blake3(), 0
         while self._hashed_to < offset:
+            self._check_stop()
             payload = _pread(self.fd, min(MIB, offset - self._hashed_to), self._hashed_to)
             if not payload:
                 raise SaveFailed("the file was truncated by someone else")
             self._hasher.update(payload)
             self._hashed_to += len(payload)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def _hash_blocks(self, journal: Journal, payload: Payload, offset: int) -> None:
         """Hash the blocks, and note in the journal each that is whole: its bytes are written."""

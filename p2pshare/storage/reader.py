@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -183,12 +183,17 @@ class UploadReader:
             close()
 
 
-async def file_digests(sources: Sequence[Source], indexes: Sequence[int]) -> list[FileEnd]:
-    """Size and digest of files, as they are now; those that cannot be read (again) are left out."""
+async def file_digests(
+    sources: Sequence[Source], indexes: Sequence[int], is_wanted: Callable[[], bool] = lambda: True
+) -> list[FileEnd]:
+    """Size and digest of files, as they are now; those that cannot be read (again) are left out.
+
+    Asked now and then, ``is_wanted`` says whether to go on.
+    """
     ends: list[FileEnd] = []
     wanted = [sources[index] for index in indexes]
     readers = deque(pieces_of(source, {}, MIB) for source in wanted if not isinstance(source, StreamSource))
-    while readers:
+    while readers and is_wanted():
         await in_thread(_digest_some, readers, ends)
     return ends
 

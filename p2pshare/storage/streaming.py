@@ -67,7 +67,9 @@ class StreamCursor:
         except TransferError:
             raise
         except Exception as exc:  # the program's own iterator may raise anything: it fails its file, no more
-            raise UploadError(f"the stream failed: {show_reason(str(exc) or type(exc).__name__)}") from exc
+            # The recipient reads this: an OSError of its own would name a path of this machine.
+            reason = (isinstance(exc, OSError) and exc.strerror) or str(exc) or type(exc).__name__
+            raise UploadError(f"the stream failed: {show_reason(reason)}") from exc
 
     def _end(self) -> FileEnd:
         declared = self.source.file.size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -22,11 +23,17 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     When the caller is cancelled, the call is taken back if it has not begun; else the cancellation waits
     until it has returned. So whoever closes a file never does it under a call that is still at it.
     """
+    return await in_thread_until(Event(), call, *args, **kwargs)
+
+
+async def in_thread_until(stop: Event, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for a call that may take minutes: when the caller is cancelled, ``stop`` asks it to end."""
     job = _pool.submit(call, *args, **kwargs)
     future = asyncio.wrap_future(job)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
+        stop.set()
         if not job.cancel():
             await _ended(future)
         raise

@@ -607,6 +607,7 @@ def data(index: int, offset: int, size: int, job: int = 1) -> f.Data:
 
 
 STREAM = 241
+WHOLE = f.Finish(1, (FileEnd(0, 1000, DIGEST),), (Extent(0, 0, bytes(1000)),))
 
 
 def after(*frames: f.Frame) -> Callable[[CorePair], None]:
@@ -640,7 +641,7 @@ def after(*frames: f.Frame) -> Callable[[CorePair], None]:
         (after(), f.Reset(1, 1182, file=3), 240, "RESET: the job has no file 3"),
         (after(), f.Reset(1, 1182, file=2), 240, "RESET: the job has no file 2"),
         (
-            after(f.Finish(1, (FileEnd(0, 1000, DIGEST),))),
+            after(WHOLE),
             f.Reset(1, 1182, file=0),
             240,
             "RESET: file 0 was finished",
@@ -665,18 +666,22 @@ def after(*frames: f.Frame) -> Callable[[CorePair], None]:
             after(),
             f.Finish(1, (FileEnd(1, 5, DIGEST),), (Extent(0, 0, b"a"), Extent(1, 0, b"b"))),
             241,
-            "DATA: file 1 is finished",
+            "FINISH: file 1 lacks bytes from 0 on",
         ),
         (after(), f.Finish(1, (FileEnd(0, 999, DIGEST),)), 241, "FINISH: file 0 has 999 bytes"),
         (after(), f.Finish(1, (FileEnd(0, 1001, DIGEST),)), 241, "FINISH: file 0 has 1001 bytes"),
         (
-            after(f.Finish(1, (FileEnd(0, 1000, DIGEST),))),
-            f.Finish(1, (FileEnd(0, 1000, DIGEST),)),
+            after(WHOLE),
+            WHOLE,
             241,
             "DATA: file 0 is finished",
         ),
-        (after(f.Finish(1, (FileEnd(0, 1000, DIGEST),))), data(0, 0, 1), 241, "DATA: file 0 is finished"),
+        (after(WHOLE), data(0, 0, 1), 241, "DATA: file 0 is finished"),
         (after(data(1, 0, 60_000)), f.Finish(1, (FileEnd(1, 59_999, DIGEST),)), 241, "FINISH: file 1 has"),
+        (after(), data(0, 10, 1), 241, "DATA: file 0 lacks bytes from 0 on"),
+        (after(data(0, 0, 10)), data(0, 11, 1), 241, "DATA: file 0 lacks bytes from 10 on"),
+        (after(data(0, 0, 10)), f.Finish(1, (FileEnd(0, 1000, DIGEST),)), 241, "FINISH: file 0 lacks bytes"),
+        (after(), f.Finish(1, (FileEnd(1, 2**52, DIGEST),)), 241, "FINISH: file 1 lacks bytes from 0 on"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -240,3 +240,18 @@ async def test_letting_go_removes_every_trace_from_the_connection() -> None:
     channels.close()
     assert not pc.listeners("connectionstatechange")
     await pc.close()
+
+
+async def test_a_control_channel_that_the_peer_does_not_take_is_clogged() -> None:
+    async with two_pcs() as (ours, theirs):
+        ear = Ear()
+        channels = Channels(ours, ear)
+        assert not channels.is_clogged
+        channels.open(CONTROL)
+        Channels(theirs, Ear()).open(CONTROL)
+        await connect(ours, theirs)
+        await ear.until("opened", CONTROL)
+        assert not channels.is_clogged
+        while not channels.is_clogged:  # without a turn of the loop nothing leaves
+            channels.send(CONTROL, bytes(60_000))
+        channels.close()

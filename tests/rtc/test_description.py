@@ -57,6 +57,8 @@ def test_what_is_read_is_written_the_same() -> None:
         "a=candidate:f2 1 udp 1 169.254.1.1 5000 typ host",
         "a=candidate:f2 1 udp 1 0.0.0.0 5000 typ host",
         "a=candidate:f2 1 udp 1 127.0.0.1 5000 typ host",
+        "a=candidate:f2 1 udp 1 ::ffff:127.0.0.1 5000 typ host",
+        "a=candidate:f2 1 udp 1 ::ffff:169.254.1.1 5000 typ host",
         "a=candidate:f2 1 udp 1 evil.example.com 5000 typ host",
         "a=candidate:f2 1 udp 99999999999 192.0.2.1 5000 typ host",
         "a=candidate:f2 1 udp 1 192.0.2.1 70000 typ host",

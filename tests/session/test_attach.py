@@ -202,3 +202,31 @@ async def test_a_connection_that_closes_takes_the_peer_with_it() -> None:
         with pytest.raises(p2pshare.UploadError) as raised:
             await late
         assert raised.value.failures["two"].code == 5091
+
+
+async def test_two_ends_that_were_taken_over_learn_that_they_take_trains() -> None:
+    async with two_pcs() as (one_pc, two_pc), Session() as one, Session() as two:
+        opened = asyncio.Event()
+        one_pc.createDataChannel("mine").on("open", opened.set)
+        await connect(one_pc, two_pc)
+        await opened.wait()  # stock made the handshake
+        links = one.attach(one_pc, peer="two"), two.attach(two_pc, peer="one")
+        for link in links:
+            await link.ready()
+        await share(one, two, MIB)
+        for link in links:
+            path = link.stats().path
+            assert path is not None
+            assert path.association is not None
+            assert path.association.packet_size > 1200
+
+
+async def test_a_session_can_leave_a_connection_to_aiortc() -> None:
+    async with two_pcs() as (one_pc, two_pc), Session(accelerate=False) as one, Session() as two:
+        links = one.attach(one_pc, peer="two"), two.attach(two_pc, peer="one")
+        await connect(one_pc, two_pc)
+        for link in links:
+            await link.ready()
+        await share(one, two, MIB)
+        assert links[0].stats().path is None
+        assert links[1].stats().path is not None

@@ -169,3 +169,37 @@ async def test_a_file_goes_on_when_the_signaling_server_is_gone(tmp_path: Path) 
         await server.close()
         assert (await download).stat().st_size == 32 * MIB
         assert (await upload).completed == ["bob"]
+
+
+async def test_waiting_for_peers_ends_when_all_of_them_are_there() -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(SignalingServer("127.0.0.1", 0))
+
+        async def member(name: str) -> Session:
+            return await stack.enter_async_context(p2pshare.join(server.url, room="den", name=name))
+
+        alice = await member("alice")
+        waiting = asyncio.ensure_future(alice.wait_for_peers("bob", "carol"))
+        bob = await member("bob")
+        assert not waiting.done()
+        at_bob, at_carol = take_into_memory(bob), take_into_memory(await member("carol"))
+        await waiting
+        await alice.send_files(from_bytes("a", b"1"), to=["bob", "carol"])
+        assert (await at_bob, await at_carol) == (b"1", b"1")
+        never = asyncio.ensure_future(alice.wait_for_peers("dave"))
+        await asyncio.sleep(0)
+        await alice.close()
+        with pytest.raises(SharingNotAvailable):
+            await never
+
+
+async def test_a_session_that_just_closes_is_no_failed_link() -> None:
+    async with room("alice", "bob") as (alice, bob):
+        heard = Heard(alice)
+        at_bob = take_into_memory(bob)
+        await alice.send_files(from_bytes("a", b"1"), to="bob")
+        await at_bob
+        await bob.close()
+        await heard.first(ev.PeerLeft)
+        await alice.close()
+        assert not heard.of(ev.LinkFailed)

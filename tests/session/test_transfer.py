@@ -241,3 +241,19 @@ async def test_what_has_no_name_is_a_type_error_that_says_what_to_do(tmp_path: P
         with pytest.raises(TypeError, match="from_bytes"):
             peers.alice.send_files(thing, to="bob")  # type: ignore[arg-type]  # that is what is tested
         assert not peers.alice.uploads
+
+
+async def test_only_events_can_be_listened_to(tmp_path: Path) -> None:
+    async with pair(tmp_path) as peers:
+        with pytest.raises(TypeError, match="OfferDeclined"):
+            peers.alice.on(OfferDeclined, print)  # type: ignore[type-var]  # that is what is tested
+
+
+async def test_the_error_of_an_upload_names_who_did_not_get_it(tmp_path: Path) -> None:
+    async with pair(tmp_path) as peers:
+        heard = Heard(peers.bob)
+        upload = peers.alice.send_files(from_bytes("a", b"1"), to="bob")
+        peers.bob.decline(await offer_of(heard), "no thanks")
+        with pytest.raises(UploadError, match=r"Not delivered to 'bob' \(no thanks\)") as raised:
+            await upload
+        assert raised.value.code == 1182

@@ -67,3 +67,15 @@ async def test_memory_is_bounded_by_what_is_declared_and_by_what_comes() -> None
     assert str(error) == "'b' is larger than the limit of 10 bytes"
     assert (await sink.store([end(0, bytes(8))])).confirmed == [0]
     await sink.close(keep_parts=False)
+
+
+async def test_bytes_in_tiny_pieces_take_little_more_memory_than_they_are() -> None:
+    whole = bytes(range(256)) * 1200
+    sink = MemorySink([OfferedFile(0, ("a",), len(whole))])
+    await sink.open()
+    await sink.store(extents(0, whole[:200_000], chunk_size=1))
+    assert len(sink._payloads[0]) == 1
+    large = [Extent(0, 200_000, whole[200_000:300_000]), Extent(0, 300_000, whole[300_000:])]
+    report = await sink.store([*large, end(0, whole)])
+    assert report.confirmed == [0]
+    assert sink.contents == {0: whole}

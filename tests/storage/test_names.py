@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from p2pshare.errors import show
 from p2pshare.storage import LocalNames, UnsafeName, check_wire_path, safe_name, wire_name
+from p2pshare.storage import names as names_module
 from p2pshare.storage.names import folded, numbered, shortened
 
 NFD = unicodedata.normalize("NFD", "é")
@@ -193,3 +195,30 @@ def test_a_numbered_or_shortened_name_fits(text: str, number: int) -> None:
 
 def test_folding_is_the_same_for_composed_and_decomposed() -> None:
     assert folded("É") == folded(unicodedata.normalize("NFD", "é"))
+
+
+@pytest.mark.parametrize(
+    "name_of",
+    [
+        lambda number: "a.txt",
+        lambda number: f"a ({number}).txt" if number % 2 else "a.txt",
+        lambda number: "x" * 250 + chr(0x3042 + number % 80),
+        lambda number: ("A", "a")[number % 2],
+    ],
+)
+def test_very_many_equal_names_get_different_ones_without_trying_all(
+    name_of: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    def counting(name: str, number: int) -> str:
+        nonlocal tried
+        tried += 1
+        return numbered(name, number)
+
+    monkeypatch.setattr(names_module, "numbered", counting)
+    names = LocalNames()
+    taken = {names.add((name_of(number),)) for number in range(5000)}
+    assert len(taken) == 5000
+    assert len({folded(path[0]) for path in taken}) == 5000
+    assert tried < 100_000

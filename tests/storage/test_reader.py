@@ -263,3 +263,9 @@ async def test_digests_are_of_what_can_be_read_again(tmp_path: Path) -> None:
 
 def test_a_file_end_is_what_blake3_says() -> None:
     assert end(0, b"") == FileEnd(0, 0, blake3(b"").digest())
+
+
+async def test_digests_that_nobody_wants_any_more_are_not_made(tmp_path: Path) -> None:
+    sources = await list_sources([from_bytes("a", b"1"), from_bytes("b", b"2")], state_dir=None)
+    assert len(await file_digests(sources, [0, 1], lambda: True)) == 2
+    assert await file_digests(sources, [0, 1], lambda: False) == []

@@ -347,3 +347,33 @@ async def test_a_killed_receiver_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(held.digests) >= 3
     await finish(sink, min(len(held.digests) * BLOCK_SIZE, len(WHOLE)))
     assert tree(tmp_path / "in" / "sub") == {"a.bin": WHOLE}
+
+
+async def test_opening_that_is_cancelled_does_not_hash_to_the_end_and_keeps_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await break_off(tmp_path, 4 * BLOCK_SIZE)
+    loop = asyncio.get_running_loop()
+    begun, hashed = asyncio.Event(), 0
+    sink = new_sink(tmp_path)
+    pread = part_module._pread
+
+    def first_block(fd: int, length: int, offset: int) -> bytes:
+        nonlocal hashed
+        hashed += 1
+        loop.call_soon_threadsafe(begun.set)
+        sink._stop.wait()
+        return pread(fd, length, offset)
+
+    monkeypatch.setattr(part_module, "_pread", first_block)
+    opening = asyncio.create_task(sink.open())
+    await begun.wait()
+    opening.cancel()
+    await asyncio.wait([opening])
+    assert opening.cancelled()
+    await sink.close(keep_parts=True)
+    assert hashed == 1
+    monkeypatch.undo()
+    again = new_sink(tmp_path)
+    assert await again.open() == [HeldBlocks(0, 0, digests(WHOLE, 0, 4))]
+    await finish(again, 4 * BLOCK_SIZE)

@@ -192,3 +192,14 @@ async def test_a_named_pipe_waits_for_its_writer(tmp_path: Path) -> None:
 
     await asyncio.to_thread(write)
     assert content(await reading) == b"x" * 300_000
+
+
+async def test_a_stream_that_fails_for_a_file_does_not_tell_the_peer_its_path() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise FileNotFoundError(2, "No such file or directory", "/home/alice/secret.mkv")
+
+    sources = await list_sources([from_stream("s", broken())], state_dir=None)
+    reason = str(failure(await read_all(sources)))
+    assert "No such file or directory" in reason
+    assert "alice" not in reason

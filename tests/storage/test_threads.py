@@ -19,8 +19,14 @@ async def test_a_call_returns_or_raises_what_it_does() -> None:
 async def test_a_cancelled_caller_waits_for_the_call_and_one_that_waits_for_a_thread_does_not() -> None:
     gate = threading.Event()
     has_run = threading.Event()
-    running = [asyncio.create_task(in_thread(gate.wait, 60)) for _ in range(MAX_THREADS)]
-    await asyncio.sleep(0)
+    begun = threading.Barrier(MAX_THREADS + 1)
+
+    def hold() -> bool:
+        begun.wait(60)
+        return gate.wait(60)
+
+    running = [asyncio.create_task(in_thread(hold)) for _ in range(MAX_THREADS)]
+    await asyncio.to_thread(begun.wait, 60)
     waiting = asyncio.create_task(in_thread(has_run.set))
     await asyncio.sleep(0)
     waiting.cancel()

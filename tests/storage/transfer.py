@@ -45,7 +45,7 @@ def content(pieces: Sequence[Extent | FileEnd | FileFailed], index: int = 0) -> 
     for piece in pieces:
         if piece.index == index and isinstance(piece, Extent):
             assert piece.offset == sum(map(len, payloads))
-            payloads.append(piece.payload)
+            payloads.append(bytes(piece.payload))
     whole = b"".join(payloads)
     assert FileEnd(index, len(whole), blake3(whole).digest()) in pieces
     return whole

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import io
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -31,6 +32,13 @@ def _innermost(test: object) -> object:
 
 @pytest_asyncio.fixture
 async def no_task_is_left() -> AsyncIterator[None]:
+    async with watched():
+        yield
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[None]:
+    """Fail where a task of the running loop is left that was not there before."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

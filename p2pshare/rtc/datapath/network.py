@@ -55,10 +55,13 @@ class Network:
         held = stock.get_extra_info("socket")
         if held is None or stock.is_closing():
             return
-        sock = socket.socket(fileno=os.dup(held.fileno()))
+        try:
+            sock = socket.socket(fileno=os.dup(held.fileno()))
+        except OSError:  # too many open files; Windows, whose sockets are no descriptors
+            return
         try:
             taken = OffloadTransport(asyncio.get_running_loop(), sock, protocol, self.guard)
-        except (NotImplementedError, OSError):  # a loop that cannot watch sockets; too many open files
+        except (NotImplementedError, OSError):  # a loop that cannot watch sockets
             sock.close()
             return
         self._connect(taken)

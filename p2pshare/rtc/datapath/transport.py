@@ -32,7 +32,6 @@ from p2pshare.rtc.sctp.events import (
     StreamResetDenied,
     StreamsReset,
 )
-from p2pshare.rtc.sctp.packet import Kind
 from p2pshare.rtc.sctp.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -47,8 +46,8 @@ MAX_MESSAGE_SIZE: Final = 8 << 20
 class SctpTransport(RTCSctpTransport):
     """What ``pc.sctp`` is. Emits "datachannel", and "livenesschange" when `liveness` changes."""
 
-    urgent_streams: frozenset[int] = frozenset()
-    "Ids of channels whose messages go before those of all others; for who subclasses or sets it early."
+    urgent_streams: frozenset[int] = frozenset({240})
+    "Ids of channels whose messages go before those of all others: by default our own control channel's."
 
     def __init__(self, transport: RTCDtlsTransport, port: int = 5000) -> None:
         super().__init__(transport, port)
@@ -130,7 +129,7 @@ class SctpTransport(RTCSctpTransport):
         )
         self._serve(association)
         self._channels.resume(association, is_dtls_server=is_dtls_server, **channels)
-        self._is_peer_ours = _is_ours(association)
+        self._is_peer_ours = association.is_peer_ours
         self._look_for_packet_size(association)
         self._wake()
 
@@ -143,7 +142,7 @@ class SctpTransport(RTCSctpTransport):
         if association is None or self._is_peer_ours or self._state != "connected":
             return
         self._is_peer_ours = True
-        _send_long_trains(association)
+        association.trust_peer()
         self._look_for_packet_size(association)
         self._wake()
 
@@ -232,7 +231,7 @@ class SctpTransport(RTCSctpTransport):
         self._state = "connected"
         self._max_channels = event.max_outbound_streams
         self._channels.established(self._association, event, is_dtls_server=seams.is_dtls_server(self._dtls))
-        self._is_peer_ours = _is_ours(self._association)
+        self._is_peer_ours = self._association.is_peer_ours
         self._look_for_packet_size(self._association)
         self._wake()
 
@@ -279,15 +278,3 @@ class SctpTransport(RTCSctpTransport):
                 self._pump.packet_received(data)
         except Exception:  # whatever it is: aiortc would close the whole connection
             logger.exception("a received packet could not be handled")
-
-
-def _is_ours(association: Association) -> bool:
-    """Whether the peer is of our making: no other stack says that it knows PAD."""
-    peer = association._lifecycle.peer
-    return peer is not None and Kind.PAD in peer.extensions
-
-
-def _send_long_trains(association: Association) -> None:
-    sender = association._sender
-    if sender is not None:
-        sender.max_train = association.config.max_train

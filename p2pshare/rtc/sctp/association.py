@@ -23,7 +23,13 @@ instead of as `MessageReceived`; while other events wait to be taken they join t
 must not call back into the association, but for `send`.
 
 `write()` gives control packets first. Nothing but `write()` touches the outbox, nothing but the caller the
-inbox.
+inbox. `receive_packet` is an attribute, to be looked up for each batch: another one serves from the handshake
+on.
+
+Sizes are those of SCTP packets: `discover_packet_size` looks for the largest (RFC 8899), `set_packet_size`
+says that the path or the layers below have changed, `Train.is_probe` marks packets that may be too large.
+Windows: the peer is told ``receive_window``, what the socket holds, and less when unfinished messages come
+near ``receive_memory``.
 """
 
 from __future__ import annotations

@@ -114,3 +114,49 @@ def test_resets_divide_the_messages_of_a_stream_where_they_were_asked_for(
 
 def reset_count(end: End) -> int:
     return sum(len(e.stream_ids) for e in end.events if isinstance(e, StreamsReset) and not e.incoming)
+
+
+LIMITS = st.sampled_from(
+    [
+        {"max_retransmits": 0},
+        {"max_retransmits": 2},
+        {"lifetime_s": 0.0},
+        {"lifetime_s": 0.03},
+        {"lifetime_s": 1.0},
+    ]
+)
+MIXED = st.tuples(st.booleans(), SIZES, LIMITS, st.booleans(), st.floats(0, 0.02))
+
+
+@given(CONFIGS, CONFIGS, LINKS, st.lists(MIXED, max_size=25), st.integers(0, 1_000))
+def test_messages_that_may_be_given_up_do_not_disturb_those_that_may_not(
+    left: AssociationConfig,
+    right: AssociationConfig,
+    link: Conditions,
+    sends: list[tuple[bool, int, dict[str, float], bool, float]],
+    seed: int,
+) -> None:
+    pair = Pair(left, right, conditions=link, back=replace(link), seed=seed).connect()
+    sent: dict[int, list[bytes]] = {0: [], 1: [], 2: []}
+    for number, (reliable, size, limit, ordered, pause) in enumerate(sends):
+        payload = number.to_bytes(2, "big") * (size // 2 or 1)
+        stream = number % 2 if reliable else 2
+        sent[stream].append(payload)
+        if reliable:
+            pair.send(pair.left, stream, payload)
+        else:
+            pair.send(pair.left, stream, payload, ordered=ordered, **limit)
+        pair.run(pause)
+    pair.send(pair.left, 2, b"last")
+    pair.settle(400)
+    pair.run(1)
+    received = {s: [p for stream, _, p in pair.right.messages if stream == s] for s in range(3)}
+    assert received[0] == sent[0]
+    assert received[1] == sent[1]
+    assert b"last" in received[2]
+    assert len(set(received[2])) == len(received[2])
+    assert set(received[2]) <= {*sent[2], b"last"}
+    receiver = pair.right.association._receiver
+    assert receiver is not None
+    assert receiver.held == 0
+    assert pair.left.association.buffered(2) == 0

@@ -69,6 +69,29 @@ def test_a_message_whose_time_ends_while_it_leaves_is_skipped(config: Associatio
     assert receiver.held == 0
 
 
+@both_kinds
+def test_a_message_that_is_cut_off_leaves_the_next_ones_in_one_piece(config: AssociationConfig) -> None:
+    pair = Pair(config, config, conditions=Conditions(delay_s=0.02)).connect()
+    pair.send(pair.left, 1, bytes(100_000), lifetime_s=0.01)
+    pair.send(pair.left, 2, b"whole" * 10_000)
+    pair.settle(10)
+    assert pair.right.messages == [(2, 53, b"whole" * 10_000)]
+    assert [e.stream_id for e in pair.left.events if isinstance(e, MessageAbandoned)] == [1]
+
+
+@both_kinds
+def test_messages_that_end_before_they_leave_take_no_number(config: AssociationConfig) -> None:
+    pair = Pair(config, config, conditions=Conditions(rate=300_000, delay_s=0.01)).connect()
+    for i in range(60):
+        pair.send(pair.left, 1, bytes([i]) * (900 + 997 * (i % 5)), lifetime_s=0.02 * (i % 7))
+        pair.send(pair.left, 2, bytes(3_333))
+        pair.run(0.003)
+    pair.send(pair.left, 1, b"last")
+    pair.settle(60)
+    assert (1, 53, b"last") in pair.right.messages
+    assert pair.left.count(MessageAbandoned) > 10
+
+
 def test_a_peer_without_the_extension_gets_everything() -> None:
     foreign = AssociationConfig(partial_reliability=False)
     pair = Pair(None, foreign, conditions=Conditions(loss=0.2), seed=5).connect()

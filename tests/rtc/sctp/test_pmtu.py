@@ -53,12 +53,10 @@ def test_packets_that_begin_to_vanish_make_the_size_fall_and_everything_arrives(
     pair.left.conditions.drop = lambda packet: len(packet) > 1_450
     pair.run(1.5)
     assert pair.left.association.stats().packet_size == 1_132
-    before = len(pair.left.trains)
-    assert any(train.is_oversized for train in pair.left.trains) or pair.is_settled(pair.left)
+    assert any(train.is_oversized for train in pair.left.trains)
     pair.left.conditions.drop = None  # the network fragments what it must
     pair.settle(30)
     assert len(pair.right.messages) == 6
-    assert before
 
 
 def test_sizes_may_be_set_in_mid_transfer() -> None:

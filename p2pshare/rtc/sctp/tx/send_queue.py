@@ -7,6 +7,7 @@ Without I-DATA a message that has begun is finished first (its TSNs must follow 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from p2pshare.rtc.sctp.tx.message import Message, SendStream
 
@@ -32,6 +33,8 @@ class SendQueue:
         self._open_bytes = 0
         self.expired: list[Message] = []
         "Messages whose time was over before their turn came; the caller takes and clears them."
+        self.on_cut: Callable[[Message], None] = self.expired.append
+        "Takes a message whose time was over when a part of it had left, before another one is given."
 
     def stream(self, stream_id: int) -> SendStream:
         """The stream with this id, made at its first use."""
@@ -63,8 +66,11 @@ class SendQueue:
             message = stream.queue[0]
             if message.expires_at is None or message.expires_at > now:
                 return message
-            self.expired.append(message)
             self.discard(message)
+            if message.sent:
+                self.on_cut(message)
+            else:
+                self.expired.append(message)
 
     def _next_stream(self) -> SendStream | None:
         ready = self._ready_urgent or self._ready

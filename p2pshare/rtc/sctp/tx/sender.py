@@ -12,6 +12,7 @@ from p2pshare.rtc.sctp.config import AssociationConfig
 from p2pshare.rtc.sctp.packet import Sack, extended
 from p2pshare.rtc.sctp.stats import Counters
 from p2pshare.rtc.sctp.tx.congestion import Acknowledgement, CongestionControl
+from p2pshare.rtc.sctp.tx.message import Message
 from p2pshare.rtc.sctp.tx.outbox import Outbox, Train
 from p2pshare.rtc.sctp.tx.outstanding import Outstanding
 from p2pshare.rtc.sctp.tx.pacing import Pacer
@@ -22,9 +23,8 @@ from p2pshare.rtc.sctp.tx.send_queue import SendQueue
 from p2pshare.rtc.sctp.tx.train import TrainBuilder
 
 _WINDOW_SHARE = 3  # a train takes at most a third of the window, so that acknowledgements keep coming
-_FILLED = (
-    1.5  # a window of which two thirds are in flight is in use: pacing and trains seldom fill it to the brim
-)
+# A window of which two thirds are in flight is in use: pacing and trains seldom fill it to the brim.
+_FILLED = 1.5
 _DUPLICATES_LOOKED_AT = 8
 
 
@@ -67,6 +67,7 @@ class Sender:
         "To be sent once more, whatever the window says."
         self._skip_is_due = False
         self._interleaved = False
+        queue.on_cut = self._cut_off
 
     def set_interleaved(self, interleaved: bool) -> None:
         """Send I-DATA instead of DATA."""
@@ -135,9 +136,9 @@ class Sender:
             self._give_up_expired(now)
             if not self.outstanding.lost:
                 return None
-        if (
-            self.peer_window <= 0 and not self.outstanding.sacked
-        ):  # a hole may be filled: there is room for it
+        if self.peer_window <= 0 and not self.outstanding.sacked:
+            # There is always room to fill a hole, but this is none: one packet asks whether there is room
+            # again.
             if self.outstanding.flight > 0:
                 return None
             most = 1
@@ -157,22 +158,18 @@ class Sender:
         first = self.outstanding.next_tsn
         train = self.trains.build(now, most, max(0, min(room, peer_room)))
         if self.queue.expired:
-            self._report_expired()
+            self.abandonment.abandoned += [(message, message.size) for message in self.queue.expired]
+            self.queue.expired.clear()
         if train is None:
             return None
         last = self.outstanding.next_tsn - 1
         self.recovery.sent(first, last, now, limited=not self.queue.queued)
         return train
 
-    def _report_expired(self) -> None:
-        """Messages whose time was over before they left; one that had begun must be skipped by the peer."""
-        for message in self.queue.expired:
-            if message.sent:
-                self.abandonment.abandon(message, is_queued=False)
-                self._skip_is_due = True
-            else:
-                self.abandonment.abandoned.append((message, message.size))
-        self.queue.expired.clear()
+    def _cut_off(self, message: Message) -> None:
+        """A message's time was over when a part of it had left: the peer must skip it."""
+        self.abandonment.abandon(message, is_queued=False)
+        self._skip_is_due = True
 
     def _give_up_expired(self, now: float) -> None:
         for first, last in list(self.outstanding.lost):

@@ -81,11 +81,10 @@ class TrainBuilder:
                 if last_size < size:
                     break
                 continue
-            if not message.started:
-                message.start(self._interleaved, self._cut(message.size, packet_size))
-            elif message.fragment_size > self.payload_size:  # the path takes less than when it was begun
-                message.fragment_size = self.payload_size & ~3
-            fragment = message.fragment_size
+            if message.started:  # the path may take less than when it was begun
+                fragment = message.fragment_size = min(message.fragment_size, self.payload_size & ~3)
+            else:
+                fragment = self._cut(message.size, packet_size)
             if not packet_size:
                 packet_size = overhead + fragment
             elif packet_size != overhead + fragment:
@@ -95,6 +94,8 @@ class TrainBuilder:
             )
             if most <= 0:
                 break
+            if not message.started:  # not sooner: a number that was given must go out
+                message.start(self._interleaved, fragment)
             count, payload, last_size = self._fragments(message, packets, most)
             packets += count
             left += payload
@@ -263,9 +264,7 @@ class TrainBuilder:
         if message.sent == message.size:
             self._counters.messages_sent += 1
 
-    def build_again(
-        self, packets_at_most: int, bytes_at_most: int
-    ) -> tuple[Train | None, list[tuple[int, int]]]:
+    def build_again(self, packets_at_most: int, bytes_at_most: int) -> tuple[Train, list[tuple[int, int]]]:
         """Build a train of what is lost; returns it and the ranges of TSNs in it."""
         lost = self._outstanding.lost
         first = lost.firsts[0]
