@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import chromium
 from benchmarks.network import Offload, emulated_path, two_hosts
 from benchmarks.network import Path as NetworkPath
 from benchmarks.pairs import MIB, Hosts, Run, machine, median, run
@@ -122,6 +123,11 @@ GROUPS: dict[str, list[Row]] = {
         Row("stock to stock", "stock", "stock", 24),
         Row("p2pshare to stock", "p2pshare", "stock", 24),
         Row("stock to p2pshare", "stock", "p2pshare", 24),
+        Row("stock to Chromium", "stock", "chromium", 24),
+        Row("p2pshare to Chromium", "p2pshare", "chromium", 96),
+        Row("Chromium to stock", "chromium", "stock", 24),
+        Row("Chromium to p2pshare", "chromium", "p2pshare", 96),
+        Row("Chromium to Chromium", "chromium", "chromium", 96),
     ],
     "offload": [
         Row("super-packets pass whole"),
@@ -184,6 +190,8 @@ def _has_link(host: object) -> bool:
 def _is_missing(row: Row) -> str:
     if "libwebrtc" in (row.send, row.receive) and importlib.util.find_spec("webrtc") is None:
         return "PyPI's wrtc is not installed"
+    if "chromium" in (row.send, row.receive) and (missing := chromium.is_missing()):
+        return missing
     if row.kind == "iperf3" and shutil.which("iperf3") is None:
         return "iperf3 is not installed"
     return ""

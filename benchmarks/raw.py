@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 import aiortc
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection
 
+from benchmarks import chromium
 from benchmarks.wire import Wire, connect, usage
 
 HIGH_WATER = 1 << 20
-STACKS = ("stock", "p2pshare", "libwebrtc")
+STACKS = ("stock", "p2pshare", "libwebrtc", "chromium")
 PROBE_ID = 100
 PROBE_EVERY_S = 0.01
 _TIME = struct.Struct("!d")
@@ -160,7 +161,11 @@ def main() -> None:
     options = parser.parse_args()
 
     async def run() -> None:
-        await raw(await Wire.open(), options)
+        wire = await Wire.open()
+        if options.stack == "chromium":
+            await chromium.raw(wire, options, HIGH_WATER)
+        else:
+            await raw(wire, options)
 
     asyncio.run(run())
 

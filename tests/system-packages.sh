@@ -10,6 +10,7 @@ wanted="
 ip:iproute2
 nft:nftables
 tmux:tmux
+chromium:chromium
 "
 
 packages=
