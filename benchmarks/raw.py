@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib
+import random
 import statistics
 import struct
 import time
@@ -110,6 +111,9 @@ async def raw(wire: Wire, options: argparse.Namespace) -> None:
         await connect(pc, wire, offers=sends)
     for channel in [*end.channels, *([end.probe] if end.probe else [])]:
         await is_open(channel)
+    if options.loss:
+        for pc in pcs:
+            _lose(pc, options.loss)
     wire.put(ready=True)
     await wire.get()
     end.begin()
@@ -121,6 +125,18 @@ async def raw(wire: Wire, options: argparse.Namespace) -> None:
     await wire.get()
     for pc in pcs:
         await pc.close()
+
+
+def _lose(pc: RTCPeerConnection, share: float) -> None:
+    """Drop received packets at random, each by itself: a loss in the kernel would take whole trains."""
+    association = vars(pc.sctp)["_association"]
+    take = association.receive_packet
+
+    def receive_packet(size: int, now: float) -> None:
+        if random.random() >= share:
+            take(size, now)
+
+    association.receive_packet = receive_packet
 
 
 def _count(end: End, size: int) -> None:
@@ -158,6 +174,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--channels", type=int, default=1, help="of each connection")
     parser.add_argument("--probe", action="store_true")
+    parser.add_argument(
+        "--loss", type=float, default=0.0, help="share of received packets to drop; p2pshare only"
+    )
     options = parser.parse_args()
 
     async def run() -> None:

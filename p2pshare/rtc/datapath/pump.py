@@ -123,7 +123,7 @@ class Pump:
         self._association.end_of_batch(now, drained=False)
         self._is_undrained = True
         self._unsent += count
-        if self._unsent >= BATCH:  # what is acknowledged now keeps the peer's next train going
+        if self._unsent >= BATCH or self._association.is_sack_due:  # it keeps the peer's next train going
             self._unsent = 0
             self._drain(now)
 

@@ -189,8 +189,6 @@ class Association:
         sender.set_interleaved(interleaved)
         sender.set_packet_size(self._packet_size)
         self._queue.open_bytes_limit = max(peer.window // 2, 1)
-        if self.is_peer_ours:
-            sender.trust()
         header = COMMON_HEADER.pack(config.remote_port, config.local_port, numbers.tag, 0)[:8]
         receiver = self._receiver = Receiver(
             config,
@@ -203,6 +201,8 @@ class Association:
             self._dispatch.packet,
             self._counters,
         )
+        if self.is_peer_ours:
+            self.trust_peer()
         self.receive_packet = receiver.receive
         self._heartbeat.heard_at = now
         self._resets = StreamResets(
@@ -275,6 +275,11 @@ class Association:
                 heartbeat.is_unresponsive = False
                 self._emit(PeerResponsive())
         self._advance(now)
+
+    @property
+    def is_sack_due(self) -> bool:
+        """The peer waits for an acknowledgement: the next `write()` has it."""
+        return self._receiver is not None and self._receiver.is_sack_due
 
     def _deliver(self, stream_id: int, ppid: int, payload: bytes) -> None:
         counters = self._counters
@@ -392,8 +397,9 @@ class Association:
 
     def trust_peer(self) -> None:
         """Treat the peer as one of ours, though another stack made the handshake for one of the two."""
-        if self._sender is not None:
+        if self._sender is not None and self._receiver is not None:
             self._sender.trust()
+            self._receiver.trust()
 
     # Packet size
 

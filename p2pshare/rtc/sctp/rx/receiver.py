@@ -21,6 +21,8 @@ from p2pshare.rtc.sctp.rx.streams import InboundStreams
 from p2pshare.rtc.sctp.stats import Counters, Drop
 
 _PACKETS_PER_SACK = 16
+_PACKETS_PER_SACK_TO_FOREIGN = 4
+"""Of dcsctp, which lets out at most 4 packets a SACK: with 16, Chromium sent 22 MB/s where 4 make it 27."""
 _WAITING_AT_MOST = 16_384
 
 
@@ -41,6 +43,7 @@ class Receiver:
     ) -> None:
         self._config = config
         self._counters = counters
+        self._packets_per_sack = _PACKETS_PER_SACK_TO_FOREIGN
         self.receive_window = config.receive_window
         self.tracker = DataTracker(initial_tsn, config.max_out_of_order)
         self.streams = InboundStreams(deliver, WRAP if interleaved else 0xFFFF)
@@ -212,10 +215,14 @@ class Receiver:
         if self.is_sack_due:
             return
         fresh = self.cumulative - self._acknowledged
-        if fresh and (drained or fresh >= _PACKETS_PER_SACK):
+        if fresh and (drained or fresh >= self._packets_per_sack):
             self.is_sack_due = True
         if self.held > self._config.receive_memory:
             self.settle()
+
+    def trust(self) -> None:
+        """The peer is one of ours: its trains do not wait for each SACK."""
+        self._packets_per_sack = _PACKETS_PER_SACK
 
     def sack(self) -> bytes:
         """The SACK chunk for what has arrived."""
