@@ -19,7 +19,7 @@ import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 SILENCE_S = 120.0
 "Seconds without any event after which the demo gives up."
+EMPTY_FOLDER = ""
+"In place of a digest."
 Event = dict[str, Any]
 console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -40,9 +42,12 @@ async def main(path: Path | None) -> int:
         source = path
         if source is None:
             source = await asyncio.to_thread(copy_of_standard_library, Path(folder))
-        sent = await asyncio.to_thread(digests, source)
-        size = sum(file.stat().st_size for file in files_of(source))
-        console.print(f"sharing {source.name}: {count(len(sent))}, {decimal(size)}")
+        try:
+            sent = await asyncio.to_thread(digests, source)
+            size = sum(file.stat().st_size for file in files_of(source))
+        except OSError as error:
+            raise DemoFailed(f"{error.filename!r} cannot be read: {error.strerror}") from error
+        console.print(f"sharing {source.name}: {count(sent)}, {decimal(size)}")
         inbox = Path(folder) / "inbox"
         async with contextlib.AsyncExitStack() as stack:
             server = await stack.enter_async_context(running("serve", "--host", "127.0.0.1", "--port", "0"))
@@ -57,7 +62,7 @@ async def main(path: Path | None) -> int:
                 running("send", *room, "--name", "sender", "--to", "receiver", "--", str(source))
             )
             seconds = await watch(sender, receiver)
-        received = await asyncio.to_thread(lambda: digests(next(inbox.iterdir())))
+        received = await asyncio.to_thread(lambda: digests(next(inbox.iterdir(), inbox)))
     return verdict(sent, received, size, seconds)
 
 
@@ -72,14 +77,24 @@ def copy_of_standard_library(folder: Path) -> Path:
 
 def files_of(path: Path) -> list[Path]:
     """The file, or all files below the folder; links within are not shared."""
-    if path.is_file():
-        return [path]
-    return sorted(each for each in path.rglob("*") if each.is_file() and not each.is_symlink())
+    return [path] if path.is_file() else sorted(each for each in below(path) if each.is_file())
+
+
+def empty_folders_of(path: Path) -> list[Path]:
+    """The folders that hold nothing, this one itself included: as such they are shared."""
+    folders = [each for each in (path, *below(path)) if each.is_dir()]
+    return sorted(each for each in folders if not any(below(each)))
+
+
+def below(path: Path) -> Iterator[Path]:
+    """The files and folders below a folder."""
+    found = (each for each in path.rglob("*") if not each.is_symlink())
+    return (each for each in found if each.is_file() or each.is_dir())
 
 
 def digests(path: Path) -> dict[str, str]:
-    """BLAKE3 of each file, by its path below the one that is shared."""
-    found = {}
+    """BLAKE3 of each file, by its path below the one that is shared; EMPTY_FOLDER of what holds nothing."""
+    found = {str(folder.relative_to(path)): EMPTY_FOLDER for folder in empty_folders_of(path)}
     for file in files_of(path):
         hasher = blake3()
         with file.open("rb") as opened:
@@ -93,16 +108,21 @@ def verdict(sent: dict[str, str], received: dict[str, str], size: int, seconds: 
     """Say whether everything arrived; names that no platform should hold may have changed on the way."""
     lost = sum((Counter(sent.values()) - Counter(received.values())).values())
     if lost or len(sent) != len(received):
-        console.print(f"error: of {count(len(sent))}, {lost:,} did not arrive intact")
+        console.print(f"error: of {count(sent)}, {lost:,} did not arrive intact")
         return 1
     renamed = len(sent.keys() - received.keys())
-    console.print(f"verified: {count(len(sent))}, BLAKE3 equal" + f", {renamed:,} renamed" * bool(renamed))
-    console.print(f"{decimal(size)} in {seconds:.2f} s: {size / seconds / 1e6:,.1f} MB/s")
+    console.print(f"verified: {count(sent)}, BLAKE3 equal" + f", {renamed:,} renamed" * bool(renamed))
+    console.print(f"{decimal(size)} in {seconds:.2f} s: {size / max(seconds, 1e-6) / 1e6:,.1f} MB/s")
     return 0
 
 
-def count(files: int) -> str:
-    return "1 file" if files == 1 else f"{files:,} files"
+def count(shared: dict[str, str]) -> str:
+    """``10 files and 1 empty folder``, of what digests() found."""
+    folders = sum(digest == EMPTY_FOLDER for digest in shared.values())
+    files = len(shared) - folders
+    told = [f"{files:,} file{'s' * (files != 1)}"] if files or not folders else []
+    told += [f"{folders:,} empty folder{'s' * (folders != 1)}"] if folders else []
+    return " and ".join(told)
 
 
 # Processes and their events ------------------------------------------------------------------------------
@@ -175,6 +195,7 @@ async def follow(process: Process, meter: Meter) -> float:
                 meter.show(event)
             case "upload_completed" | "download_completed":
                 seconds = time.monotonic() - began
+                meter.finish()
             case "ended" if event["exit_code"] == 0:
                 return seconds
             case "ended":
@@ -204,14 +225,24 @@ class Meter:
         self._bars = bars
         self._task: TaskID = bars.add_task(name, total=None, files="")
         self._quarter = 0
+        self._rest = ""
 
     def show(self, event: Event) -> None:
-        files = f"{event['files_done']:,}/{count(event['files'])}"
-        self._bars.update(self._task, completed=event["bytes"], total=event["size"], files=files)
+        in_place = f"{event['files_done']:,}/{event['files']:,} in place"
+        self._bars.update(self._task, completed=event["bytes"], total=event["size"], files=in_place)
+        self._rest = f"{event['rate'] / 1e6:,.1f} MB/s, {in_place}"
         quarter = 4 * event["bytes"] // event["size"] if event["size"] else 0
-        if not console.is_terminal and quarter > self._quarter:
+        if self._quarter < quarter < 4:
             self._quarter = quarter
-            console.print(f"{self.name:8} {25 * quarter:3} %, {event['rate'] / 1e6:,.1f} MB/s, {files}")
+            self._print(25 * quarter)
+
+    def finish(self) -> None:
+        """Everything is confirmed: that is 100 %, and not the last byte."""
+        self._print(100)
+
+    def _print(self, percent: int) -> None:
+        if not console.is_terminal:
+            console.print(f"{self.name:8} {percent:3} %, {self._rest}")
 
 
 def end_on_sigterm() -> None:
@@ -222,16 +253,25 @@ def end_on_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
+def problem_with(path: Path) -> str | None:
+    """Why a path cannot be shared."""
+    if not path.exists():
+        return "is not there"
+    if not (path.is_file() or path.is_dir()):
+        return "is neither a file nor a folder"
+    return None if os.access(path, os.R_OK) else "cannot be read"
+
+
 def run() -> int:
     path = Path(os.path.abspath(sys.argv[1])) if len(sys.argv) > 1 else None
-    if path is not None and not os.access(path, os.R_OK):
-        console.print(f"error: {str(path)!r} {'cannot be read' if path.exists() else 'is not there'}")
+    if path is not None and (problem := problem_with(path)) is not None:
+        console.print(f"error: {str(path)!r} {problem}")
         return 2
     try:
         return asyncio.run(main(path))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
-    except DemoFailed as failed:
+    except (DemoFailed, OSError) as failed:
         console.print(f"error: {failed}")
         return 1
 

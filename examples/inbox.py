@@ -1,7 +1,4 @@
-"""A bot that takes what a room sends it, up to 10 MB an offer, into the folder ./inbox.
-
-python examples/inbox.py http://192.0.2.7:8765 team
-"""
+"""A bot that takes what a room sends it, up to 10 MB an offer, into the folder ./inbox."""
 
 import asyncio
 import sys
@@ -9,6 +6,7 @@ import sys
 import p2pshare
 
 LIMIT = 10_000_000
+USAGE = "usage: python examples/inbox.py SERVER ROOM"
 
 
 async def main(server: str, room: str) -> None:
@@ -30,7 +28,12 @@ async def main(server: str, room: str) -> None:
                     print(f"not saved: {error}")
 
 
+if len(sys.argv) != 3:
+    print(USAGE, file=sys.stderr)
+    sys.exit(2)
 try:
     asyncio.run(main(*sys.argv[1:]))
 except KeyboardInterrupt:
     print("bye")
+except (p2pshare.P2PShareError, ValueError) as error:
+    sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""Every program in examples/ runs as a process, and prints what examples/README.md shows."""
+"""Every program in examples/ runs as a process, and prints what examples/README.md shows, figures aside."""
 
 from __future__ import annotations
 
@@ -85,9 +85,18 @@ def test_the_bot_takes_what_is_small_and_declines_the_rest(tmp_path: Path) -> No
             bot.send_signal(signal.SIGINT)
             assert bot.stdout.read() == "bye\n"
         assert bot.returncode == 0
-    assert [line for line in said if line in shown("inbox.py")][-2:] == shown("inbox.py")[-2:]
     assert said[0] == shown("inbox.py")[0]
+    assert [_shape(line) for line in said[-2:]] == shown("inbox.py")[-2:]
     assert (tmp_path / "inbox" / "README.md").read_bytes() == small.read_bytes()
+
+
+def test_the_bot_says_how_it_is_used_and_that_no_server_answers(tmp_path: Path) -> None:
+    ran = run("inbox.py", home=tmp_path)
+    assert (ran.returncode, ran.stderr) == (2, "usage: python examples/inbox.py SERVER ROOM\n")
+    ran = run("inbox.py", "http://127.0.0.1:1", "team", home=tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("error: no signaling server answers at ")
+    assert ran.stderr.count("\n") == 1
 
 
 def test_the_demo_shares_a_tree_compares_it_and_cleans_up(tmp_path: Path) -> None:
@@ -96,15 +105,19 @@ def test_the_demo_shares_a_tree_compares_it_and_cleans_up(tmp_path: Path) -> Non
     (tree / "deep" / "a:b\x1b").write_bytes(os.urandom(100_000))
     (tree / "deep" / "link").symlink_to("nowhere")
     (tree / "zero").write_bytes(b"")
+    (tree / "nothing" / "at all").mkdir(parents=True)
     home = tmp_path / "home"
     home.mkdir()
     ran = run("demo.py", tree, home=home)
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
     said = ran.stdout.splitlines()
-    assert said[0] == "sharing tree: 2 files, 100.0 kB"
+    assert said[0] == "sharing tree: 2 files and 1 empty folder, 100.0 kB"
     assert said[1].startswith("signaling server: http://127.0.0.1:")
     assert {line.split()[0] for line in said[2:-2]} == {"sender", "receiver"}
-    assert said[-2] == "verified: 2 files, BLAKE3 equal, 1 renamed"
+    whole = [line for line in said if "100 %" in line]
+    assert len(whole) == 2
+    assert all(line.endswith("3/3 in place") for line in whole)
+    assert said[-2] == "verified: 2 files and 1 empty folder, BLAKE3 equal, 1 renamed"
     assert re.fullmatch(r"100\.0 kB in \d+\.\d\d s: [\d,.]+ MB/s", said[-1])
     assert not list(home.glob("p2pshare-demo-*"))
 
@@ -113,18 +126,45 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     source = tmp_path / "README.md"
     source.write_bytes(os.urandom(6_922))
     said = run("demo.py", source, home=tmp_path).stdout
-    assert sorted(map(_shape, said.splitlines())) == sorted(map(_shape, shown("demo.py")))
+    ended = [_shape(line) for line in said.splitlines() if not re.search(r" (25|50|75) %", line)]
+    assert sorted(ended) == sorted(shown("demo.py"))
 
 
 def _shape(line: str) -> str:
-    """A line without what differs from run to run."""
-    return re.sub(r":\d+$|[\d.]+ (MB/s|s\b)", "N", line)
+    """A line as the README writes it: without the figures that differ from run to run."""
+    return re.sub(r"(?<=:)\d+$|[\d.,]+(?= (kB|MB/s|s|bytes)\b)", "…", line)
 
 
 def test_the_demo_says_that_a_path_is_not_there(tmp_path: Path) -> None:
     ran = run("demo.py", tmp_path / "nope", home=tmp_path)
     assert (ran.returncode, ran.stderr) == (2, "")
     assert ran.stdout == f"error: '{tmp_path / 'nope'}' is not there\n"
+
+
+def test_the_demo_shares_no_device(tmp_path: Path) -> None:
+    ran = run("demo.py", os.devnull, home=tmp_path)
+    assert (ran.returncode, ran.stderr) == (2, "")
+    assert ran.stdout == f"error: '{os.devnull}' is neither a file nor a folder\n"
+
+
+def test_a_process_of_the_demo_that_dies_is_told_in_a_sentence(tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "p2pshare"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").touch()
+    (broken / "__main__.py").write_text("raise SystemExit('no such thing')\n", encoding="utf-8")
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    ran = subprocess.run(
+        [sys.executable, EXAMPLES / "demo.py", source],
+        capture_output=True,
+        text=True,
+        cwd=broken.parent,  # where "python -m" finds its modules first
+        env=environment(tmp_path),
+        timeout=HANG_S,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (1, "no such thing\n")
+    assert ran.stdout.splitlines()[-1] == "error: a process ended early; it says why above"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -20,7 +20,6 @@ from rich.text import Text
 
 from p2pshare.cli import words
 from p2pshare.cli.courses import Course, Courses
-from p2pshare.cli.display import write_line
 
 _LABEL_COLUMNS: Final = 24
 _ROOM_FOR_TIME: Final = 60
@@ -51,7 +50,7 @@ class Bars(Courses):
         if sys.stdout.isatty():
             self.note(str(path))  # the same terminal: above the bars, not through them
         else:
-            write_line(str(path))
+            super().result(path)
 
     def error(self, text: str) -> None:
         """A line above the bars, in red."""
@@ -74,9 +73,10 @@ class Bars(Courses):
         self._progress.stop()
 
     def began(self, course: Course) -> None:
-        """Another bar."""
+        """Another bar; while a question is asked it waits."""
         self._tasks[course] = self._progress.add_task(course.label, total=None)
-        self._progress.start()
+        if not self._is_asking:
+            self._progress.start()
 
     def moved(self, course: Course) -> None:
         """Move it."""

@@ -49,7 +49,7 @@ class BenchOptions:
 
 async def bench(options: BenchOptions, display: Display) -> None:
     """Measure both ways. Raises what a transfer raises, and SharingNotAvailable where nobody comes."""
-    room = options.room or random_room()
+    room = random_room() if options.room is None else options.room
     async with contextlib.AsyncExitStack() as stack:
         server = options.server
         if server is None:

@@ -52,7 +52,7 @@ def _size(text: str) -> int:
 
 _name = click.option("--name", metavar="ME", help="Your name in the room.  [default: login@host]")
 _json = click.option("--json", is_flag=True, help="Write events to standard output, one JSON object a line.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Log to standard error what happens inside.")
 _seconds = click.FloatRange(min=0, min_open=True)
 
@@ -117,10 +117,11 @@ def send(
     quiet: bool,
     verbose: bool,
 ) -> int:
-    """Send files and folders, or '-' for standard input, which the first who accepts gets.
+    """Send files and folders. '-' is standard input; it goes to one recipient, the first to accept.
 
     Without --server, a signaling server runs here as long as the command does, and what to type at the
-    other end is printed. Ends when every recipient has an outcome.
+    other end is printed. Ends when every recipient has an outcome. Each --to is offered the files as soon
+    as it is there, whoever else is still missing.
 
     \b
       p2pshare send report.pdf photos/
@@ -146,7 +147,7 @@ def send(
         name=name,
         to=to,
         message=message,
-        filename=filename or "stdin",
+        filename="stdin" if filename is None else filename,
         timeout_s=timeout,
     )
     return _run(lambda display: send(options, display), json=json, quiet=quiet, verbose=verbose)
@@ -179,10 +180,18 @@ def send(
     show_default=True,
     help="Ask before each offer, or take everything.",
 )
-@click.option("--watch", is_flag=True, help="Go on after the first offer, until Ctrl-C.")
-@click.option("--max-size", type=_size, metavar="SIZE", help="Refuse larger files: 500M, 2G.")
+@click.option("--watch", is_flag=True, help="Go on after the first offer, until Ctrl-C or --timeout.")
 @click.option(
-    "--timeout", type=_seconds, metavar="S", help="Seconds for an offer to come.  [default: no end]"
+    "--max-size",
+    type=_size,
+    metavar="SIZE",
+    help="Refuse an offer, all of it, that holds a larger file: 500M, 2G.",
+)
+@click.option(
+    "--timeout",
+    type=_seconds,
+    metavar="S",
+    help="Seconds for an offer to come; with --watch, for another one while nothing runs.  [default: no end]",
 )
 @_json
 @_quiet
@@ -202,8 +211,9 @@ def receive(
 ) -> int:
     """Receive what somebody in the room sends.
 
-    Shows who offers what and asks first. Prints the paths of what was saved. Ends after the first offer,
-    with --watch never.
+    Shows who offers what and asks first. Prints the paths of what was saved. Ends after the first offer;
+    with --watch it takes one after another, and a --timeout that ends it is no failure once something was
+    received. What --max-size refuses is never shown here: its sender is told which file is too large.
 
     \b
       p2pshare receive --room k3vd-9qwm-1xtz-e7pa --server http://192.0.2.7:8765

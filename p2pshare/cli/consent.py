@@ -88,7 +88,8 @@ def listing(files: Sequence[AvailableFile], first: int = 1) -> list[str]:
 
 def summary(offer: Offer, folder: Path) -> list[str]:
     """Who offers how much, with which words, and where it would go."""
-    count = words.files(len(offer.files))
+    folders = sum(each.file.kind is FileKind.DIRECTORY for each in offer.files)
+    count = words.files(len(offer.files) - folders, folders)
     told = [
         f"{show(offer.peer)} offers {count}, {words.size(offer.size)}; to be saved in {folder.absolute()}"
     ]

@@ -18,7 +18,7 @@ from p2pshare.events import Event
 
 
 class Display:
-    """The base, and what ``--quiet`` shows: nothing but errors and questions."""
+    """The base, and what ``--quiet`` shows: results, errors and questions."""
 
     def note(self, text: str) -> None:
         """A line for a person. What a peer said in it has passed show()."""
@@ -28,6 +28,7 @@ class Display:
 
     def result(self, path: Path) -> None:
         """Something was saved: a line for a script."""
+        write_line(str(path))
 
     def error(self, text: str) -> None:
         """A sentence about what went wrong."""

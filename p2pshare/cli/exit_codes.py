@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
     INTEGRITY = 6
     "The digests differ."
     CANCELLED = 130
-    "By Ctrl-C or SIGTERM here, or by the other side."
+    "By Ctrl-C, SIGTERM or SIGHUP here, or by the other side."
 
 
 _BY_CODE: Final = {

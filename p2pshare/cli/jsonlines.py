@@ -29,6 +29,8 @@ error                                                       code, reason: also o
 ended                                                       exit_code: the last line
 ==========================================================  ==================================================
 
+Recipients of ``send --to`` that come one after another have a job each. ``link_failed`` is an end that nobody
+asked for: a run that goes well has none.
 ``bytes`` counts what the receiver has written; ``size`` is the whole, null while a length is unknown.
 Files that become available or unavailable one by one have no lines: ``file_offered`` lists them.
 """
@@ -36,6 +38,7 @@ Files that become available or unavailable one by one have no lines: ``file_offe
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from p2pshare import events as ev
 from p2pshare.cli.display import Display, write_line
@@ -58,6 +61,9 @@ class JsonLines(Display):
         fields = as_fields(event)
         if fields is not None and self._is_read:
             self._is_read = write_line(json.dumps(fields))
+
+    def result(self, path: Path) -> None:
+        """No line: ``download_completed`` has the paths."""
 
 
 def as_fields(event: ev.Event) -> Fields | None:

@@ -51,6 +51,14 @@ def named(name: str, there: Iterable[str]) -> str | None:
     return next((each for each in there if name_key(each) == name_key(name)), None)
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names, each person's once."""
+    kept: dict[str, str] = {}
+    for name in names:
+        kept.setdefault(name_key(name), name)
+    return list(kept.values())
+
+
 def web_address(url: str) -> str:
     """A signaling URL as people type it: ``http://192.0.2.7:8765`` for ``ws://192.0.2.7:8765/ws``."""
     parts = urlsplit(url)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from p2pshare.cli import words
 from p2pshare.cli.courses import Course, Courses
-from p2pshare.cli.display import say, write_line
+from p2pshare.cli.display import say
 
 EVERY_S: Final = 5.0
 """A line at least this often while something moves, beside one at each tenth."""
@@ -20,10 +19,6 @@ class Plain(Courses):
         """A line for a person."""
         say(text)
 
-    def result(self, path: Path) -> None:
-        """A line for a script."""
-        write_line(str(path))
-
     def began(self, course: Course) -> None:
         """Say so."""
         self.note(f"{course.label}: started")
@@ -32,15 +27,16 @@ class Plain(Courses):
         """Say how far it is, now and then."""
         progress = course.progress
         assert progress is not None
-        tenth = 10 * progress.stored // progress.size if progress.size else 0
+        percent = words.percent(progress)
+        tenth = (percent or 0) // 10
         now = self._clock()
         if tenth <= course.told_tenth and now < course.told_at + EVERY_S:
             return
         course.told_tenth, course.told_at = tenth, now
-        percent = f"{progress.stored / progress.size:.0%}, " if progress.size else ""
+        share = f"{percent}%, " if percent is not None else ""
         left = f", {words.duration(progress.seconds_left)} left" if progress.size else ""
         self.note(
-            f"{course.label}: {percent}{words.amount(progress)}, {words.rate(progress.rate)}{left}, "
+            f"{course.label}: {share}{words.amount(progress)}, {words.rate(progress.rate)}{left}, "
             f"{words.files_done(progress)}"
         )
 

@@ -50,13 +50,14 @@ class ReceiveOptions:
     max_size: int | None
     "Bytes of one file at most."
     timeout_s: float | None
-    "For the first offer to come."
+    "For an offer to come; with ``watches``, for another one while nothing runs."
 
 
 async def receive(options: ReceiveOptions, display: Display) -> None:
     """Receive.
 
-    Raises the first offer's error; with ``watches`` it reports errors and goes on until it is cancelled.
+    Raises the first offer's error; with ``watches`` it reports errors and goes on until it is cancelled, or
+    raises SharingNotAvailable where nothing was received in time.
     """
     _check_folder(options.folder)
     place = Place(server=options.server, room=options.room, name=options.name)
@@ -93,6 +94,8 @@ class _Desk:
         self._offers: asyncio.Queue[Offer] = asyncio.Queue()
         self._gone: dict[int, asyncio.Future[P2PShareError]] = {}
         "For each offer that is being asked about: set when it cannot be taken any more, to the reason."
+        self._running: set[asyncio.Task[None]] = set()
+        self._has_received = False
         self._consent: Consent | None = None
         if options.asks and can_ask():
             self._consent = Consent(display, options.folder)
@@ -114,16 +117,36 @@ class _Desk:
         await self._download(offer, await self._decide(offer))
 
     async def take_all(self) -> None:
-        """Ask about offers one by one, download side by side, until cancelled."""
+        """Ask about offers one by one, download side by side, until cancelled or nothing more comes."""
+        has_come = False
         async with asyncio.TaskGroup() as tasks:
-            while True:
-                offer = await self._offers.get()
+            while (offer := await self._next_offer()) is not None:
+                has_come = True
                 try:
                     files = await self._decide(offer)
                 except P2PShareError as error:
                     report(error, self._display)
                     continue
-                tasks.create_task(self._download_or_report(offer, files))
+                download = tasks.create_task(self._download_or_report(offer, files))
+                self._running.add(download)
+                download.add_done_callback(self._running.discard)
+        if not self._has_received:
+            raise SharingNotAvailable("nothing was received" if has_come else "nobody offered anything")
+
+    async def _next_offer(self) -> Offer | None:
+        """The next offer; None where none has come in time, counted while no download runs."""
+        coming = asyncio.ensure_future(self._offers.get())
+        try:
+            while not coming.done():
+                timeout_s = None if self._running else self._options.timeout_s
+                done, _ = await asyncio.wait(
+                    [coming, *self._running], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    return None
+            return coming.result()
+        finally:
+            coming.cancel()
 
     async def _decide(self, offer: Offer) -> Sequence[AvailableFile]:
         """The files that are wanted. Raises OfferDeclined for none, or why the offer is gone."""
@@ -184,6 +207,7 @@ class _Desk:
             raise
         if len(files) < len(offer.files):
             self._session.decline(offer, THE_REST)
+        self._has_received = True
         for path in outermost(paths, self._options.folder):
             self._display.result(path)
 

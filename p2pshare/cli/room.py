@@ -69,7 +69,7 @@ async def in_room(
 
 
 async def _enter(place: Place, folder: Path | None, limits: Limits | None) -> tuple[Session, str]:
-    own = place.name or default_name()
+    own = default_name() if place.name is None else place.name
     state_dir = _state_dir()
     name = own
     for number in range(2, _MAX_NAMESAKES):

@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import signal
+import stat
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -22,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 Command = Callable[[Display], Awaitable[None]]
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS: Final = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]  # Windows knows no SIGHUP
 _ONE_PRESS_S: Final = 0.5
 """Signals this close together are one: a terminal and a wrapping program may both pass on a Ctrl-C."""
 _M_TRIM_THRESHOLD: Final = -1
@@ -34,8 +37,8 @@ _OUR_LOGGERS: Final = ("p2pshare", "signaling")
 def run(command: Command, display: Display) -> int:
     """Run a command to its end; return its exit code.
 
-    The first SIGINT or SIGTERM cancels it, and it has the time to tell the other side; a second one ends
-    the process at once.
+    The first SIGINT, SIGTERM or SIGHUP cancels it, and it has the time to tell the other side; a second one
+    ends the process at once.
     """
     raise_file_limit()
     keep_memory()
@@ -83,6 +86,7 @@ def _cancel_on_signals(display: Display) -> None:
         nonlocal first_at
         if first_at is None:
             first_at = loop.time()
+            _forget_terminal()
             display.note("cancelling (Ctrl-C again: at once)")
             if task is not None:
                 task.cancel()
@@ -92,8 +96,20 @@ def _cancel_on_signals(display: Display) -> None:
 
     # Closing the loop removes them; until then a signal must not raise in the middle of anything.
     for number in _SIGNALS:
+        if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup's wish
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, interrupted)
+
+
+def _forget_terminal() -> None:
+    """Write to nowhere from now on, where the terminal is gone: whatever writes to it would fail."""
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import AsyncIterator
 
 from p2pshare.cli.display import Display, write_line
@@ -15,7 +16,12 @@ from signaling.server import DEFAULT_PORT, SignalingServer
 
 def serve(host: str | None, port: int) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotListen."""
-    serve_until_signal(host, port, ready=_announce)
+    try:
+        serve_until_signal(host, port, ready=_announce)
+    except CannotListen as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+            raise CannotListen(error.host, error.port, f"{error.reason}; try --port") from error
+        raise
 
 
 def _announce(server: SignalingServer) -> None:

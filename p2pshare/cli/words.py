@@ -42,9 +42,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def files(count: int) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{count:,} file" if count == 1 else f"{count:,} files"
+def files(count: int, empty_folders: int = 0) -> str:
+    """``1 file``, ``2 files``, ``10 files and 1 empty folder``."""
+    told = f"{count:,} file" if count == 1 else f"{count:,} files"
+    if not empty_folders:
+        return told
+    folders = f"{empty_folders:,} empty folder" + "s" * (empty_folders != 1)
+    return f"{told} and {folders}" if count else folders
 
 
 def amount(progress: Progress) -> str:
@@ -56,17 +60,28 @@ def amount(progress: Progress) -> str:
     return f"{number} of {whole}" if whole.endswith(f" {unit}") else f"{done} of {whole}"
 
 
+def percent(progress: Progress) -> int | None:
+    """How much is there, in percent: 100 once every file is confirmed; None while the size is unknown."""
+    if not progress.size:
+        return None
+    share = 100 * progress.stored // progress.size
+    return min(share, 99) if progress.files_done < progress.files else share
+
+
 def files_done(progress: Progress) -> str:
     """Files in place, of all: ``3/12 files``."""
     return f"{progress.files_done:,}/{files(progress.files)}"
 
 
 def outcome(progress: Progress | None, elapsed_s: float) -> str:
-    """What arrived, how long it took and how fast it was."""
+    """What arrived, how long it took and how fast it was; ``took 2 of 11 files`` where not all was wanted."""
     if progress is None:
         return "nothing to do"
     speed = f", {rate(progress.stored / elapsed_s)}" if elapsed_s >= 0.1 else ""
-    return f"{files(progress.files_done)}, {size(progress.stored)} in {elapsed_s:.1f} s{speed}"
+    told = files(progress.files_done)
+    if progress.files_done < progress.files:
+        told = f"took {progress.files_done:,} of {files(progress.files)}"
+    return f"{told}, {size(progress.stored)} in {elapsed_s:.1f} s{speed}"
 
 
 def measured(event: Measured) -> str:

@@ -17,7 +17,7 @@ def test_a_bar_a_recipient_and_no_markup_of_theirs(width: int) -> None:
     peers = ("bob", "[red]:smile:", "eve\x1b[2J")
     for peer in peers:
         bars.tell(ev.UploadStarted(1, peer))
-        bars.tell(ev.UploadProgress(1, peer, Progress(500_000, 1_000_000, 1, 2, 1_000.0)))
+        bars.tell(ev.UploadProgress(1, peer, Progress(500_000, 500_000, 1, 1, 1_000.0)))
     for peer in peers:
         bars.tell(ev.UploadCompleted(1, peer))
     bars.close()
@@ -35,5 +35,16 @@ def test_an_unknown_size_has_a_bar_too() -> None:
     bars.tell(ev.DownloadProgress(1, "al", Progress(500_000, None, 0, 1, 1_000.0)))
     with bars.paused():
         pass
+    bars.close()
+    assert "500.0 kB" in screen.getvalue()
+
+
+def test_a_transfer_that_begins_while_a_question_is_asked_draws_nothing_until_the_answer() -> None:
+    screen = io.StringIO()
+    bars = Bars(Console(file=screen, force_terminal=True, width=100))
+    with bars.paused():
+        bars.tell(ev.DownloadStarted(1, "al"))
+        bars.tell(ev.DownloadProgress(1, "al", Progress(500_000, None, 0, 1, 1_000.0)))
+        assert screen.getvalue() == ""
     bars.close()
     assert "500.0 kB" in screen.getvalue()

@@ -26,8 +26,13 @@ def endless(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("presser", "number"),
-    [("alice", signal.SIGINT), ("bob", signal.SIGINT), ("alice", signal.SIGTERM)],
-    ids=["sender", "receiver", "sender-sigterm"],
+    [
+        ("alice", signal.SIGINT),
+        ("bob", signal.SIGINT),
+        ("alice", signal.SIGTERM),
+        ("bob", signal.SIGHUP),
+    ],
+    ids=["sender", "receiver", "sender-sigterm", "receiver-sighup"],
 )
 def test_cancelling_ends_both_sides_and_the_other_one_says_who(
     start: Start, room: Room, endless: Path, tmp_path: Path, presser: str, number: int

@@ -74,6 +74,7 @@ def test_wrong_usage_is_a_sentence_and_2(
         ("--room", ""),
         ("--room", "a\x1b"),
         ("--room", "r", "--name", " "),
+        ("--room", "r", "--name", ""),
         ("--room", "r", "--server", "ftp://192.0.2.7"),
         ("--room", "r", "--server", "http://"),
     ],
@@ -89,10 +90,28 @@ def test_names_and_addresses_that_are_none_are_wrong_usage(
     assert "\x1b" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--room", ""), "the room '' must have"),
+        (("--room", "r", "--name", ""), "the name '' must have"),
+        (("--room", "r", "--filename", "a/b"), "--filename: 'a/b' contains a path separator"),
+        (("--room", "r", "--filename", ""), "--filename: "),
+    ],
+    ids=str,
+)
+def test_send_refuses_names_as_receive_does(start: Start, options: tuple[str, ...], text: str) -> None:
+    ended = start("send", "-", *options, "--server", "http://127.0.0.1:1").ended()
+    assert ended.code == 2
+    assert ended.err.startswith(f"error: {text}")
+    assert ended.err.count("\n") == 1
+
+
 def test_a_port_that_is_taken_is_an_error(start: Start, server: str) -> None:
     ended = start("serve", "--host", "127.0.0.1", "--port", server.rpartition(":")[2]).ended()
     assert ended.code == 4
     assert ended.err.startswith("error: cannot listen on 127.0.0.1 port ")
+    assert "; try --port" in ended.err
 
 
 def test_serve_says_where_it_listens(start: Start) -> None:

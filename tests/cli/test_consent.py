@@ -60,6 +60,13 @@ def test_the_summary_shows_who_how_much_and_the_message_escaped() -> None:
     ]
 
 
+def test_the_summary_counts_empty_folders_apart() -> None:
+    offer = offer_of(("a", 1), ("b", 2))
+    folder = AvailableFile(1, offer.peer, OfferedFile(2, ("empty",), 0, kind=FileKind.DIRECTORY))
+    told = summary(Offer(1, "al", (*offer.files, folder)), Path("/in"))
+    assert told == ["'al' offers 2 files and 1 empty folder, 3 B; to be saved in /in"]
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Where the person types; the end for reading is what the question reads."""

@@ -154,6 +154,11 @@ def test_every_field_is_documented() -> None:
         assert not missing
 
 
+def test_results_have_no_line_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    JsonLines().result(Path("in") / "a")
+    assert capsys.readouterr().out == ""
+
+
 def test_files_that_come_and_go_one_by_one_have_no_line() -> None:
     assert as_fields(ev.FileAvailable(_FILE)) is None
     assert as_fields(ev.FileUnavailable(_FILE, "gone")) is None

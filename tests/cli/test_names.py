@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from p2pshare.cli.names import default_name, named, numbered, random_room, valid_name, web_address
+from p2pshare.cli.names import default_name, distinct, named, numbered, random_room, valid_name, web_address
 from signaling.names import MAX_NAME, name_problem
 
 
@@ -41,6 +41,10 @@ def test_namesakes_are_numbered_within_the_limit() -> None:
 def test_letter_case_does_not_matter_in_who_is_meant() -> None:
     assert named("BOB", ["alice", "bob"]) == "bob"
     assert named("eve", ["alice", "bob"]) is None
+
+
+def test_a_person_is_meant_once_however_often_it_is_named() -> None:
+    assert distinct(["bob", "alice", "BOB"]) == ["bob", "alice"]
 
 
 def test_addresses_are_shown_as_people_type_them() -> None:

@@ -17,8 +17,8 @@ class Clock:
         return self.now
 
 
-def moved(stored: int, size: int | None = 1_000_000) -> ev.UploadProgress:
-    return ev.UploadProgress(1, "bob", Progress(stored, size, 0, 1, 1_000.0))
+def moved(stored: int, files_done: int = 0, files: int = 1) -> ev.UploadProgress:
+    return ev.UploadProgress(1, "bob", Progress(stored, 1_000_000, files_done, files, 1_000.0))
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -33,13 +33,34 @@ def test_a_line_at_the_start_at_each_tenth_and_at_the_end(capsys: pytest.Capture
     plain.tell(ev.UploadStarted(1, "bob"))
     for percent in range(101):
         plain.tell(moved(percent * 10_000))
+    plain.tell(moved(1_000_000, files_done=1))
     clock.now += 4.0
     plain.tell(ev.UploadCompleted(1, "bob"))
     told = lines(capsys)
     assert told[0] == "to 'bob': started"
     assert told[1] == "to 'bob': 10%, 100.0 kB of 1.0 MB, 1.0 kB/s, 15:00 left, 0/1 file"
     assert len(told) == 12
-    assert told[-1] == "to 'bob': done, 0 files, 1.0 MB in 4.0 s, 250.0 kB/s"
+    assert told[-2] == "to 'bob': 100%, 1.0 of 1.0 MB, 1.0 kB/s, 0:00 left, 1/1 file"
+    assert told[-1] == "to 'bob': done, 1 file, 1.0 MB in 4.0 s, 250.0 kB/s"
+
+
+def test_no_line_says_100_percent_before_everything_is_confirmed(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    plain = Plain(clock)
+    plain.tell(ev.UploadStarted(1, "bob"))
+    for stored in (999_999, 1_000_000):
+        clock.now += EVERY_S
+        plain.tell(moved(stored, files=10))
+    told = lines(capsys)
+    assert ["99%" in line for line in told] == [False, True, True]
+
+
+def test_who_took_only_some_files_is_told_in_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = Plain(Clock())
+    plain.tell(ev.UploadStarted(1, "bob"))
+    plain.tell(moved(2_000, files_done=2, files=11))
+    plain.tell(ev.UploadCompleted(1, "bob"))
+    assert lines(capsys)[-1] == "to 'bob': done, took 2 of 11 files, 2.0 kB in 0.0 s"
 
 
 def test_a_line_every_few_seconds_where_a_tenth_takes_long(capsys: pytest.CaptureFixture[str]) -> None:

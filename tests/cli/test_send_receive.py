@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_standard_input_arrives_under_its_name(start: Start, room: Room, tmp_pat
     sent, received = send.ended(), receive.ended()
     assert (sent.code, received.code) == (0, 0), sent.err + received.err
     assert (inbox / "log.txt").read_text() == "first\nsecond\n"
-    assert (sent.out, sent.err, received.out, received.err) == ("", "", "", "")
+    assert (sent.out, sent.err, received.out, received.err) == ("", "", f"{inbox / 'log.txt'}\n", "")
 
 
 def test_without_a_server_send_brings_one_and_says_what_to_type(
@@ -105,6 +106,48 @@ def test_everyone_who_is_there_gets_it(start: Start, room: Room, source: Path, t
     for name in ("bob", "carol"):
         assert f"to '{name}': done" in sent.err
         assert (tmp_path / name / "report.pdf").read_bytes() == source.read_bytes()
+
+
+def test_who_is_there_is_served_while_another_is_missing(
+    start: Start, room: Room, source: Path, tmp_path: Path
+) -> None:
+    bob = start("receive", *room, "--dir", tmp_path / "bob", "--accept", "all", "--name", "bob")
+    bob.said("waiting")
+    send = start("send", source, *room, "--to", "zed", "--to", "Bob")
+    assert bob.ended().code == 0
+    assert (tmp_path / "bob" / "report.pdf").read_bytes() == source.read_bytes()
+    send.said("to 'bob': done, 1 file")
+    zed = start("receive", *room, "--dir", tmp_path / "zed", "--accept", "all", "--name", "zed")
+    assert (zed.ended().code, send.ended().code) == (0, 0)
+    assert (tmp_path / "zed" / "report.pdf").read_bytes() == source.read_bytes()
+
+
+def test_who_never_came_is_named_and_the_others_have_it(
+    start: Start, room: Room, source: Path, tmp_path: Path
+) -> None:
+    bob = start("receive", *room, "--dir", tmp_path / "inbox", "--accept", "all", "--name", "bob")
+    bob.said("waiting")
+    sent = start("send", source, *room, "--to", "bob", "--to", "zed", "--timeout", "5").ended()
+    assert bob.ended().code == 0
+    assert sent.code == 4
+    assert [line for line in sent.err.splitlines() if "error" in line] == ["error: 'zed' did not come (5091)"]
+
+
+def test_who_does_not_answer_in_time_has_declined(
+    start: Start, room: Room, source: Path, tmp_path: Path
+) -> None:
+    bob = start("receive", *room, "--dir", tmp_path / "inbox", "--accept", "all", "--name", "bob", "--json")
+    bob.event("joined")
+    bob.interrupt(signal.SIGSTOP)  # it is there, and says nothing
+    sent = start("send", source, *room, "--to", "bob", "--timeout", "0.5").ended()
+    bob.interrupt(signal.SIGCONT)
+    assert (sent.code, sent.err.splitlines()[-1]) == (4, "error: 'bob' was not reached in time (5091)")
+
+
+def test_two_senders_say_that_both_only_send(start: Start, room: Room, source: Path) -> None:
+    senders = {name: start("send", source, *room, "--name", name) for name in ("s1", "s2")}
+    senders["s1"].said("'s2' only sends too; waiting for somebody to come")
+    senders["s2"].said("'s1' only sends too; waiting for somebody to come")
 
 
 def test_a_second_sender_in_the_room_is_no_recipient(
@@ -173,6 +216,19 @@ def test_watch_takes_one_offer_after_another(start: Start, room: Room, source: P
     ended = receive.ended()
     assert ended.code == 130
     assert ended.out.splitlines() == [str(inbox / "report.pdf"), str(inbox / "report (1).pdf")]
+
+
+def test_watch_ends_when_nothing_more_comes_in_time(
+    start: Start, room: Room, source: Path, tmp_path: Path
+) -> None:
+    arguments = ("receive", *room, "--dir", tmp_path / "inbox", "--accept", "all", "--watch", "--timeout")
+    receive = start(*arguments, "3", "--name", "bob")
+    receive.said("waiting")
+    assert start("send", source, *room, "--to", "bob").ended().code == 0
+    ended = receive.ended()
+    assert (ended.code, ended.out) == (0, f"{tmp_path / 'inbox' / 'report.pdf'}\n")
+    ended = start(*arguments, "0.1").ended()
+    assert (ended.code, ended.err.splitlines()[-1]) == (4, "error: nobody offered anything (5091)")
 
 
 def test_without_a_terminal_to_ask_on_an_offer_is_declined(

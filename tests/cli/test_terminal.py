@@ -51,7 +51,9 @@ def test_the_question_shows_hostile_names_escaped_and_waits_for_the_answer(
     assert "\u202e".encode() not in receive.raw
     assert b"\x1b]0;" not in receive.raw
     assert os.listdir(inbox) == ["a.txt"]
-    assert send.ended().code == 0
+    sent = send.ended()
+    assert sent.code == 0
+    assert "to 'bob': done, took 1 of 2 files, 2.0 kB in " in sent.err
 
 
 def test_no_declines(start: Start, screen: Open, room: Room, tmp_path: Path) -> None:

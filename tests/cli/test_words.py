@@ -55,6 +55,30 @@ def test_an_outcome_says_how_much_how_long_and_how_fast() -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "folders", "text"),
+    [
+        (1, 0, "1 file"),
+        (0, 0, "0 files"),
+        (10, 1, "10 files and 1 empty folder"),
+        (1, 2_000, "1 file and 2,000 empty folders"),
+        (0, 1, "1 empty folder"),
+    ],
+)
+def test_files_and_folders_are_counted_apart(files: int, folders: int, text: str) -> None:
+    assert words.files(files, folders) == text
+
+
+@pytest.mark.parametrize(
+    ("stored", "whole", "done", "text"),
+    [(995, 1_000, 0, 99), (1_000, 1_000, 1, 99), (1_000, 1_000, 2, 100), (5, None, 0, None), (0, 0, 0, None)],
+)
+def test_the_whole_is_there_once_it_is_confirmed(
+    stored: int, whole: int | None, done: int, text: int | None
+) -> None:
+    assert words.percent(Progress(stored, whole, done, 2, 0.0)) == text
+
+
+@pytest.mark.parametrize(
     ("event", "text"),
     [
         (Listening(("http://192.0.2.7:8765",)), "signaling server on http://192.0.2.7:8765"),
