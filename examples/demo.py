@@ -156,6 +156,8 @@ async def next_line(process: Process) -> str:
     try:
         async with asyncio.timeout(SILENCE_S):
             line = await process.stdout.readline()
+            if not line:
+                await process.wait()
     except TimeoutError:
         raise DemoFailed(f"nothing has happened for {SILENCE_S:.0f} s") from None
     if not line:

@@ -65,6 +65,7 @@ def test_a_tree_arrives_and_json_tells_all_of_it(start: Start, room: Room, tmp_p
     assert (last["job"], last["peer"], last["bytes"], last["size"]) == (1, "bob", 200_000, 200_000)
     assert (last["files_done"], last["files"]) == (2, 2)
     assert sent.events[-1] == received.events[-1] == {"type": "ended", "exit_code": 0}
+    assert "link_failed" not in {event["type"] for event in sent.events + received.events}
 
 
 def test_standard_input_arrives_under_its_name(start: Start, room: Room, tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_who_never_came_is_named_and_the_others_have_it(
     assert [line for line in sent.err.splitlines() if "error" in line] == ["error: 'zed' did not come (5091)"]
 
 
-def test_who_does_not_answer_in_time_has_declined(
+def test_who_is_there_and_says_nothing_was_not_reached(
     start: Start, room: Room, source: Path, tmp_path: Path
 ) -> None:
     bob = start("receive", *room, "--dir", tmp_path / "inbox", "--accept", "all", "--name", "bob", "--json")

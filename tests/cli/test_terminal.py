@@ -68,6 +68,20 @@ def test_no_declines(start: Start, screen: Open, room: Room, tmp_path: Path) -> 
     assert send.ended().code == 3
 
 
+def test_a_question_without_an_answer_in_time_is_a_no(
+    start: Start, screen: Open, room: Room, tmp_path: Path
+) -> None:
+    source = tmp_path / "a.txt"
+    source.write_bytes(b"y")
+    receive = screen("receive", *room, "--dir", tmp_path / "inbox", "--name", "bob")
+    receive.shows("waiting")
+    send = start("send", source, *room, "--name", "alice", "--timeout", "5")
+    receive.shows("Accept? [y/n]")
+    sent = send.ended()
+    assert (sent.code, sent.err.splitlines()[-1]) == (3, "error: 'bob' did not answer in time (6002)")
+    receive.shows("exit code")
+
+
 def test_an_offer_that_is_taken_back_ends_the_question(
     start: Start, screen: Open, room: Room, tmp_path: Path
 ) -> None:

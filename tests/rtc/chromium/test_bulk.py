@@ -77,7 +77,7 @@ async def test_64_mib_each_way_arrive_as_they_were(pc: Pc, peer: ChromiumPeer) -
     assert received == sent
     association = transport_of(pc).stats().association
     assert association is not None
-    assert association.dropped == {}
+    assert set(association.dropped) <= {"duplicate"}, "Chromium may send twice what had arrived"
 
 
 async def test_both_directions_at_once(pc: Pc, peer: ChromiumPeer) -> None:
