@@ -28,6 +28,7 @@ from benchmarks.network import Offload, emulated_path, two_hosts
 from benchmarks.network import Path as NetworkPath
 from benchmarks.pairs import MIB, Hosts, Run, machine, median, run
 from benchmarks.report import save
+from benchmarks.transfer import share, write_random
 
 KIB = 1024
 Network = Callable[[], AbstractContextManager[Hosts]]
@@ -148,20 +149,13 @@ async def _measure(row: Row, hosts: Hosts, folder: Path) -> tuple[float, Run | N
     if row.kind == "share":
         source = folder / f"source-{size}.bin"
         if not source.exists():
-            _write_random(source, size)
-        with tempfile.TemporaryDirectory(dir=folder) as target:
-            result = await run("share", ["--path", str(source)], ["--path", target], row.timeout_s, hosts)
+            write_random(source, size)
+        result = await share(source, folder, row.timeout_s, hosts=hosts)
         return result.rate, result
     options = ["--size", str(size), *row.options]
     send, receive = ["--stack", row.send, *options], ["--stack", row.receive, *options]
     result = await run("raw", send, receive, row.timeout_s, hosts)
     return result.rate, result
-
-
-def _write_random(path: Path, size: int) -> None:
-    with path.open("wb") as file, open("/dev/urandom", "rb") as random:
-        for _ in range(size // MIB):
-            file.write(random.read(MIB))
 
 
 def _iperf3(hosts: Hosts, size: int) -> float:

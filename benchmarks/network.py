@@ -42,12 +42,8 @@ def two_hosts(offload: Offload = Offload.NONE_NEEDED, mtu: int = MTU) -> Iterato
     if not may_make_namespaces():
         yield HERE
         return
-    names = [f"p2pshare-{os.getpid()}-{end}" for end in ("a", "b")]
     cables = [f"p2p{os.getpid() % 100_000}{end}" for end in ("a", "b")]
-    try:
-        for name in names:
-            _ip("netns", "add", name)
-            _ip("-n", name, "link", "set", "lo", "up")
+    with _two_namespaces() as names:
         _ip(
             *("link", "add", cables[0], "netns", names[0], "type", "veth"),
             *("peer", "name", cables[1], "netns", names[1]),
@@ -56,10 +52,26 @@ def two_hosts(offload: Offload = Offload.NONE_NEEDED, mtu: int = MTU) -> Iterato
             _ip("-n", name, "addr", "add", f"198.18.0.{number}/24", "dev", cable)
             _ip("-n", name, "link", "set", cable, "mtu", str(mtu), "up")
             _set_offload(name, cable, offload)
-        yield ["ip", "netns", "exec", names[0]], ["ip", "netns", "exec", names[1]]
+        yield _at(names[0]), _at(names[1])
+
+
+@contextmanager
+def _two_namespaces() -> Iterator[list[str]]:
+    """The names of two namespaces that have nothing but a loopback; they are gone at the end."""
+    names = [f"p2pshare-{os.getpid()}-{end}" for end in ("a", "b")]
+    try:
+        for name in names:
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        yield names
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def _at(name: str) -> list[str]:
+    """What to put before a command that runs in a namespace."""
+    return ["ip", "netns", "exec", name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +103,11 @@ def emulated_path(path: Path, seed: int = 1) -> Iterator[Hosts]:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not may_make_namespaces():
         raise RuntimeError("an emulated path needs a C compiler, and root that may make namespaces")
-    names = [f"p2pshare-{os.getpid()}-{end}" for end in ("a", "b")]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _two_namespaces() as names:
         program = os.path.join(folder, "emulator")
         subprocess.run([compiler, "-O2", "-o", program, str(_EMULATOR)], check=True)
         emulator = None
         try:
-            for name in names:
-                _ip("netns", "add", name)
-                _ip("-n", name, "link", "set", "lo", "up")
             figures = (
                 path.rtt_ms * 500,
                 path.rate_mbit * 1e6,
@@ -116,13 +124,11 @@ def emulated_path(path: Path, seed: int = 1) -> Iterator[Hosts]:
             for number, name in enumerate(names, 1):
                 _ip("-n", name, "addr", "add", f"198.18.1.{number}/24", "dev", "link")
                 _ip("-n", name, "link", "set", "dev", "link", "mtu", str(MTU), "txqueuelen", "10000", "up")
-            yield ["ip", "netns", "exec", names[0]], ["ip", "netns", "exec", names[1]]
+            yield _at(names[0]), _at(names[1])
         finally:
             if emulator is not None:
                 emulator.kill()
                 emulator.wait()
-            for name in names:
-                subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def _set_offload(host: str, cable: str, offload: Offload) -> None:
@@ -134,7 +140,7 @@ def _set_offload(host: str, cable: str, offload: Offload) -> None:
         ("gro", merging),
         ("rx-udp-gro-forwarding", merging),
     ):
-        subprocess.run(["ip", "netns", "exec", host, "ethtool", "-K", cable, feature, value], check=True)
+        subprocess.run([*_at(host), "ethtool", "-K", cable, feature, value], check=True)
 
 
 def _ip(*arguments: str) -> None:

@@ -16,13 +16,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pairs import MIB, Run, machine, median, run
+from benchmarks.pairs import HERE, MIB, Hosts, Run, machine, median, run
 
 
-async def share(path: Path, target: Path, timeout_s: float, rate: float = 0.0) -> Run:
+async def share(path: Path, target: Path, timeout_s: float, rate: float = 0.0, hosts: Hosts = HERE) -> Run:
     """File to file; what arrived is removed again."""
     with tempfile.TemporaryDirectory(dir=target) as folder:
-        return await run("share", ["--path", str(path)], ["--path", folder, "--rate", str(rate)], timeout_s)
+        receive = ["--path", folder, "--rate", str(rate)]
+        return await run("share", ["--path", str(path)], receive, timeout_s, hosts)
 
 
 def write_random(path: Path, size: int) -> None:

@@ -131,7 +131,7 @@ class Channels:
             ) from exc
         if self._control is None:
             self._control = channel_id
-            self._high_water = FAST_HIGH_WATER if isinstance(self._pc.sctp, SctpTransport) else HIGH_WATER
+            self._high_water = FAST_HIGH_WATER if self.takes_trains else HIGH_WATER
             self._pc.on("connectionstatechange", self._state_changed)
         self._channels[channel_id] = channel
 
