@@ -258,6 +258,8 @@ class Core:
                 self.uploads.ranges_received(frame)
             case f.Decline():
                 self.uploads.decline_received(frame)
+            case f.Kept():
+                self.uploads.kept_received(frame)
             case f.HaveQuery():
                 self.uploads.have_asked(frame)
             case f.Have():
@@ -326,6 +328,8 @@ class Core:
         error: P2PShareError
         if frame.code == ErrorCode.PROTOCOL_ERROR:
             error = LocalProtocolError(f"the peer says: {reason}")
+        elif frame.code == ErrorCode.CONNECTION_LOST:  # for the peer, who has a newer connection: so for us
+            error = ConnectionLost(reason, remote=True)
         else:
             error = SharingNotAvailable(reason)
         self._close(error, tell_peer=False, remote=True)

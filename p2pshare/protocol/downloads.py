@@ -25,6 +25,7 @@ from p2pshare.protocol import frames as f
 from p2pshare.protocol.outbox import FIRST_STREAM, LAST_STREAM, CloseChannel, OpenChannel, Outbox
 from p2pshare.protocol.paging import in_order, joined, range_pages, want_pages
 from p2pshare.protocol.ranges import FileState, JobFiles, indexes_of, to_ranges
+from p2pshare.protocol.schema import MAX_TEXT
 from p2pshare.protocol.states import JOB, JobState
 from p2pshare.protocol.window import ReceiveWindow
 
@@ -39,6 +40,7 @@ class PeerOffer:
     id: int
     count: int
     message: str | None
+    key: bytes | None = None
     files: list[OfferedFile] = field(default_factory=list)
     size: int = 0
     "Bytes of names, previews and metadata."
@@ -187,6 +189,18 @@ class Downloads:
         if self.offers.pop(offer_id, None) is not None:
             self._outbox.control(f.Decline(offer_id, code, reason))
 
+    def decline_files(self, offer_id: int, indexes: Sequence[int], code: int, reason: str = "") -> None:
+        """Refuse some files of an offer, which stands for the others."""
+        if offer_id in self.offers and indexes:
+            for page in range_pages(to_ranges(sorted(set(indexes))), self._outbox.max_frame - MAX_TEXT):
+                self._outbox.control(f.Decline(offer_id, code, reason, page))
+
+    def keep(self, offer_id: int, indexes: Sequence[int]) -> None:
+        """Tell that these files of an offer are in place already, and that no job has to bring them."""
+        if offer_id in self.offers and indexes:
+            for page in range_pages(to_ranges(sorted(set(indexes))), self._outbox.max_frame):
+                self._outbox.control(f.Kept(offer_id, page))
+
     def ask_have(self, offer_id: int, indexes: Sequence[int]) -> int:
         """Ask for the digests of offered files; returns the query's id, for HaveAnswered.
 
@@ -284,7 +298,7 @@ class Downloads:
         elif open_files + frame.count > 2 * limits.max_files:
             refusal = f"{open_files:,} files are offered already, the limit is {2 * limits.max_files:,}"
         else:
-            self.offers[frame.offer] = PeerOffer(frame.offer, frame.count, frame.message)
+            self.offers[frame.offer] = PeerOffer(frame.offer, frame.count, frame.message, frame.key)
             self._add_files(frame.offer, frame.files)
             return
         self._outbox.answer(f.Decline(frame.offer, ErrorCode.DECLINED, refusal))
@@ -316,7 +330,7 @@ class Downloads:
             self._refuse(offer_id, ErrorCode.DECLINED, f"lists of more than {MAX_OFFER_BYTES:,} bytes")
             return
         if offer.is_complete:
-            self._outbox.tell(e.OfferReceived(offer_id, tuple(offer.files), offer.message))
+            self._outbox.tell(e.OfferReceived(offer_id, tuple(offer.files), offer.message, offer.key))
 
     def _refuse(self, offer_id: int, code: int, reason: str) -> None:
         del self.offers[offer_id]

@@ -72,6 +72,8 @@ class OfferReceived(CoreEvent):
     offer: int
     files: tuple[OfferedFile, ...]
     message: str | None
+    key: bytes | None = None
+    "The same on every connection of the uploader's session."
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +111,21 @@ class HaveAnswered(CoreEvent):
 
 @dataclass(frozen=True, slots=True)
 class OfferDeclinedByPeer(CoreEvent):
-    """The peer does not want the offer."""
+    """The peer does not want the offer, or some of its files."""
 
     offer: int
     code: int
     reason: str
+    files: Ranges = ()
+    "Only these; empty: all of it."
+
+
+@dataclass(frozen=True, slots=True)
+class FilesKept(CoreEvent):
+    """The peer has these files in place already: from an earlier connection, or from elsewhere."""
+
+    offer: int
+    files: Ranges
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ class OfferFrame(Frame):
     files: tuple[OfferedFile, ...]
     message: str | None = None
     metadata: bytes | None = None
+    key: bytes | None = None
+    "16 bytes that name the offer on all connections of its uploader's session; None: it ends with this one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,15 @@ class RangesFrame(Frame):
 
 @dataclass(frozen=True, slots=True)
 class Decline(Frame):
-    """The downloader does not want the offer."""
+    """The downloader does not want the offer, or some of its files."""
 
     TYPE: ClassVar[int] = 8
     WORD: ClassVar[str] = "DECLINE"
     offer: int
     code: int
     reason: str = ""
+    files: Ranges = ()
+    "Only these; the offer stands for the others. Empty: all of it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,3 +289,13 @@ class Ended(Frame):
     job: int
     sent: int
     "Bytes of messages on the stream: so many were taken from the connection's credit."
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Frame):
+    """The downloader has these files of an offer in place already: no job has to bring them."""
+
+    TYPE: ClassVar[int] = 23
+    WORD: ClassVar[str] = "KEPT"
+    offer: int
+    files: Ranges

@@ -209,6 +209,7 @@ SCHEMA: Mapping[type[f.Frame], tuple[Field, ...]] = {
         Field("files", _FILES, encode=_OFFERED),
         _optional("message", _text()),
         _optional("metadata", _binary(4096)),
+        _optional("key", _binary(16, 16)),
     ),
     f.Files: (Field("offer", _id), Field("files", _FILES, encode=_OFFERED)),
     f.Withdraw: (Field("offer", _id), Field("code", _code), _REASON),
@@ -228,7 +229,7 @@ SCHEMA: Mapping[type[f.Frame], tuple[Field, ...]] = {
         _optional("held", _each(_held, _PIECES_PER_FRAME), _HELD),
         _MORE,
     ),
-    f.Decline: (Field("offer", _id), Field("code", _code), _REASON),
+    f.Decline: (Field("offer", _id), Field("code", _code), _REASON, _optional("files", _ranges)),
     f.HaveQuery: (Field("offer", _id), Field("query", _id), Field("files", _ranges), _MORE),
     f.Have: (
         Field("offer", _id),
@@ -260,6 +261,7 @@ SCHEMA: Mapping[type[f.Frame], tuple[Field, ...]] = {
     f.Pong: (Field("token", _uint()),),
     f.Close: (Field("code", _code), _REASON),
     f.Ended: (Field("job", _id), Field("sent", _uint())),
+    f.Kept: (Field("offer", _id), Field("files", _ranges)),
 }
 BY_TYPE: Mapping[int, type[f.Frame]] = {cls.TYPE: cls for cls in SCHEMA}
 

@@ -70,6 +70,7 @@ LINK: Final[Mapping[LinkState, frozenset[type[f.Frame]]]] = {
         f.Reset,
         f.Stop,
         f.Ended,
+        f.Kept,
     },
     LinkState.CLOSED: frozenset(),
 }

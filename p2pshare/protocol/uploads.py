@@ -76,8 +76,14 @@ class Uploads:
 
     # Commands ------------------------------------------------------------------------------------------
 
-    def offer(self, offer: int, files: Sequence[OfferedFile], message: str | None = None) -> None:
-        """Offer files; ``offer`` is a number above all earlier ones.
+    def offer(
+        self,
+        offer: int,
+        files: Sequence[OfferedFile],
+        message: str | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        """Offer files; ``offer`` is a number above all earlier ones, ``key`` names it on later links too.
 
         Raises:
             FileTooLarge: The peer said in HELLO that it does not take files of this size.
@@ -98,14 +104,14 @@ class Uploads:
                 )
         self._last_offer = offer
         self._offers[offer] = tuple(files)
-        self._outbox.pages(self._offer_pages(offer, files, message), lambda: offer in self._offers)
+        self._outbox.pages(self._offer_pages(offer, files, message, key), lambda: offer in self._offers)
 
     def _offer_pages(
-        self, offer: int, files: Sequence[OfferedFile], message: str | None
+        self, offer: int, files: Sequence[OfferedFile], message: str | None, key: bytes | None
     ) -> Iterator[f.OfferFrame | f.Files]:
-        text = len((message or "").encode())
+        text = len((message or "").encode()) + len(key or b"")
         pages = file_pages(files, self._outbox.max_frame, FRAME_OVERHEAD + text)
-        yield f.OfferFrame(offer, len(files), next(pages), message)
+        yield f.OfferFrame(offer, len(files), next(pages), message, key=key)
         for page in pages:
             yield f.Files(offer, page)
 
@@ -270,8 +276,28 @@ class Uploads:
         """DECLINE: the offer is closed for this peer."""
         if frame.offer > self._last_offer:
             raise RemoteProtocolError(f"DECLINE: there is no offer {frame.offer}")
-        if self._offers.pop(frame.offer, None) is not None:
-            self._outbox.tell(e.OfferDeclinedByPeer(frame.offer, frame.code, frame.reason))
+        files = self._offers.get(frame.offer)
+        if files is None:
+            return
+        if frame.files:
+            self._check_offered(frame.files, files, frame.WORD)
+        else:
+            del self._offers[frame.offer]
+        self._outbox.tell(e.OfferDeclinedByPeer(frame.offer, frame.code, frame.reason, frame.files))
+
+    def kept_received(self, frame: f.Kept) -> None:
+        """KEPT: the downloader has files already."""
+        if frame.offer > self._last_offer:
+            raise RemoteProtocolError(f"KEPT: there is no offer {frame.offer}")
+        files = self._offers.get(frame.offer)
+        if files is not None:
+            self._check_offered(frame.files, files, frame.WORD)
+            self._outbox.tell(e.FilesKept(frame.offer, frame.files))
+
+    @staticmethod
+    def _check_offered(named: f.Ranges, files: Sequence[OfferedFile], word: str) -> None:
+        if named and named[-1][1] >= len(files):
+            raise RemoteProtocolError(f"{word}: the offer has no file {named[-1][1]}")
 
     def have_asked(self, frame: f.HaveQuery) -> None:
         """HAVE?: the session hashes and calls answer_have()."""

@@ -104,7 +104,7 @@ BY_CLASS: dict[type[f.Frame], st.SearchStrategy[f.Frame]] = {
     f.RangesFrame: st.builds(
         f.RangesFrame, job=ids, files=ranges(), held=tuples(held_blocks), more=st.booleans()
     ),
-    f.Decline: st.builds(f.Decline, ids, codes, reasons),
+    f.Decline: st.builds(f.Decline, ids, codes, reasons, ranges()),
     f.HaveQuery: st.builds(f.HaveQuery, ids, ids, ranges(), st.booleans()),
     f.Have: st.builds(f.Have, ids, ids, tuples(file_ends), st.booleans()),
     f.Data: st.builds(f.Data, ids, tuples(extents, 1)),
@@ -119,6 +119,7 @@ BY_CLASS: dict[type[f.Frame], st.SearchStrategy[f.Frame]] = {
     f.Pong: st.builds(f.Pong, numbers),
     f.Close: st.builds(f.Close, codes, reasons),
     f.Ended: st.builds(f.Ended, ids, numbers),
+    f.Kept: st.builds(f.Kept, ids, ranges()),
 }
 
 frames = st.one_of(list(BY_CLASS.values()))

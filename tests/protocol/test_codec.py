@@ -56,7 +56,7 @@ def test_what_is_at_its_default_is_left_out() -> None:
 
 
 def test_types_are_numbered_once_and_within_a_byte() -> None:
-    assert sorted(cls.TYPE for cls in SCHEMA) == list(range(1, 23))
+    assert sorted(cls.TYPE for cls in SCHEMA) == list(range(1, 24))
     assert len({cls.WORD for cls in SCHEMA}) == len(SCHEMA)
 
 
@@ -84,12 +84,13 @@ VALID: dict[type[f.Frame], f.Frame] = {
         ),
         "message",
         b"metadata",
+        bytes(16),
     ),
     f.Files: f.Files(1, (OfferedFile(1, ("a",), 1),)),
     f.Withdraw: f.Withdraw(1, 2, "reason"),
     f.Accept: f.Accept(1, 1, 241, ((0, 1), (3, 3)), 1, 1, (HeldBlocks(0, 0, (bytes(32),)),), True),
     f.RangesFrame: f.RangesFrame(1, ((0, 1),), (HeldBlocks(0, 0, (bytes(32),)),), True),
-    f.Decline: f.Decline(1, 2, "reason"),
+    f.Decline: f.Decline(1, 2, "reason", ((0, 1),)),
     f.HaveQuery: f.HaveQuery(1, 1, ((0, 1),), True),
     f.Have: f.Have(1, 1, (FileEnd(0, 1, bytes(32)),), True),
     f.Data: f.Data(1, (Extent(0, 0, b"x"),)),
@@ -104,6 +105,7 @@ VALID: dict[type[f.Frame], f.Frame] = {
     f.Pong: f.Pong(1),
     f.Close: f.Close(1, "reason"),
     f.Ended: f.Ended(1, 1),
+    f.Kept: f.Kept(1, ((0, 1),)),
 }
 """A frame of each type with every key in use."""
 

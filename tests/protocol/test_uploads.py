@@ -465,3 +465,33 @@ def test_what_comes_before_the_last_page_is_not_told_of_a_job_that_nobody_knows(
     pair.receive(pair.left, f.RangesFrame(1, ((1, 1),)))
     assert pair.left.of(e.JobRequested)[0].files == (0,)
     assert pair.left.events[-1] == e.JobPaused(1)
+
+
+def test_kept_and_declined_files_are_named_and_the_offer_stands() -> None:
+    pair = CorePair()
+    offer = pair.offer(pair.left, 1, 2, 3)
+    pair.exchange()
+    pair.right.core.downloads.keep(offer, [0])
+    pair.right.core.downloads.decline_files(offer, [2, 1], 6002, "no")
+    pair.drain(pair.right)
+    pair.exchange()
+    assert pair.left.of(e.FilesKept) == [e.FilesKept(offer, ((0, 0),))]
+    assert pair.left.of(e.OfferDeclinedByPeer) == [e.OfferDeclinedByPeer(offer, 6002, "no", ((1, 2),))]
+    assert pair.left.core.uploads.is_offered(offer)
+
+
+@pytest.mark.parametrize("frame", [f.Kept(1, ((0, 3),)), f.Decline(1, 6002, "", ((3, 3),))])
+def test_kept_and_decline_of_files_that_were_not_offered_end_the_link(frame: f.Frame) -> None:
+    pair = CorePair()
+    pair.offer(pair.left, 1, 2, 3)
+    pair.exchange()
+    pair.receive(pair.left, frame)
+    assert "the offer has no file 3" in str(pair.left.error)
+
+
+def test_the_key_of_an_offer_reaches_the_downloader() -> None:
+    pair = CorePair()
+    pair.left.core.uploads.offer(1, [OfferedFile(0, ("a",), 1)], key=bytes(range(16)))
+    pair.drain(pair.left)
+    pair.exchange()
+    assert [event.key for event in pair.right.of(e.OfferReceived)] == [bytes(range(16))]
