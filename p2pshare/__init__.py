@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from p2pshare.events import DownloadCompleted as DownloadCompleted
     from p2pshare.events import DownloadEvent as DownloadEvent
     from p2pshare.events import DownloadFailed as DownloadFailed
+    from p2pshare.events import DownloadInterrupted as DownloadInterrupted
+    from p2pshare.events import DownloadPaused as DownloadPaused
     from p2pshare.events import DownloadProgress as DownloadProgress
+    from p2pshare.events import DownloadResumed as DownloadResumed
     from p2pshare.events import DownloadStarted as DownloadStarted
     from p2pshare.events import Event as Event
     from p2pshare.events import FileAvailable as FileAvailable
@@ -47,9 +50,13 @@ if TYPE_CHECKING:
     from p2pshare.events import UploadCompleted as UploadCompleted
     from p2pshare.events import UploadEvent as UploadEvent
     from p2pshare.events import UploadFailed as UploadFailed
+    from p2pshare.events import UploadInterrupted as UploadInterrupted
+    from p2pshare.events import UploadPaused as UploadPaused
     from p2pshare.events import UploadProgress as UploadProgress
+    from p2pshare.events import UploadResumed as UploadResumed
     from p2pshare.events import UploadStarted as UploadStarted
     from p2pshare.model import EVERYONE as EVERYONE
+    from p2pshare.model import Conflict as Conflict
     from p2pshare.model import ErrorCode as ErrorCode
     from p2pshare.model import Limits as Limits
     from p2pshare.model import OfferedFile as OfferedFile
@@ -57,7 +64,11 @@ if TYPE_CHECKING:
     from p2pshare.rtc import PathStats as PathStats
     from p2pshare.rtc import RTCPeerConnection as RTCPeerConnection
     from p2pshare.rtc import accelerate as accelerate
+    from p2pshare.session import Accept as Accept
+    from p2pshare.session import AcceptRule as AcceptRule
+    from p2pshare.session import Decline as Decline
     from p2pshare.session import Delivery as Delivery
+    from p2pshare.session import DeliveryState as DeliveryState
     from p2pshare.session import Download as Download
     from p2pshare.session import Session as Session
     from p2pshare.session import Upload as Upload
@@ -77,14 +88,17 @@ _NAMES = {
         SignalingFailed StorageAccessDenied TransferCancelled TransferError TransferStalled UploadError
     """,
     "p2pshare.events": """
-        AvailableFile DownloadCancelled DownloadCompleted DownloadEvent DownloadFailed DownloadProgress
-        DownloadStarted Event FileAvailable FileOffered FileUnavailable LinkFailed Offer PeerJoined PeerLeft
-        PeerReady PeerUnresponsive UploadCancelled UploadClosed UploadCompleted UploadEvent UploadFailed
-        UploadProgress UploadStarted
+        AvailableFile DownloadCancelled DownloadCompleted DownloadEvent DownloadFailed DownloadInterrupted
+        DownloadPaused DownloadProgress DownloadResumed DownloadStarted Event FileAvailable FileOffered
+        FileUnavailable LinkFailed Offer PeerJoined PeerLeft PeerReady PeerUnresponsive UploadCancelled
+        UploadClosed UploadCompleted UploadEvent UploadFailed UploadInterrupted UploadPaused UploadProgress
+        UploadResumed UploadStarted
     """,
-    "p2pshare.model": "EVERYONE ErrorCode Limits OfferedFile Progress",
+    "p2pshare.model": "EVERYONE Conflict ErrorCode Limits OfferedFile Progress",
     "p2pshare.rtc": "PathStats RTCPeerConnection accelerate",
-    "p2pshare.session": "Delivery Download Session Upload UploadResult attach join",
+    "p2pshare.session": """
+        Accept AcceptRule Decline Delivery DeliveryState Download Session Upload UploadResult attach join
+    """,
     "p2pshare.storage": "from_bytes from_file_object from_stream",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

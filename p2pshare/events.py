@@ -118,7 +118,7 @@ class UploadEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class UploadStarted(UploadEvent):
-    """The recipient accepted: its files travel now."""
+    """The recipient accepted: its files travel now, or again after `UploadInterrupted`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,29 @@ class UploadProgress(UploadEvent):
     """How far this recipient is; coalesced, the newest counts."""
 
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPaused(UploadEvent):
+    """Nothing is sent to this recipient until it is resumed."""
+
+    remote: bool
+    "Whether the recipient paused it; each side resumes what it has paused."
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResumed(UploadEvent):
+    """A side no longer pauses it."""
+
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadInterrupted(UploadEvent):
+    """The connection was lost: it goes on, with `UploadStarted`, when the recipient is back in time."""
+
+    error: TransferError
+    "How it ends otherwise."
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +212,7 @@ class DownloadEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class DownloadStarted(DownloadEvent):
-    """The sender was told; bytes follow."""
+    """The sender was told; bytes follow, again after `DownloadInterrupted`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +220,29 @@ class DownloadProgress(DownloadEvent):
     """How far the download is; coalesced, the newest counts."""
 
     progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPaused(DownloadEvent):
+    """Nothing comes until it is resumed."""
+
+    remote: bool
+    "Whether the sender paused it; each side resumes what it has paused."
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResumed(DownloadEvent):
+    """A side no longer pauses it."""
+
+    remote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadInterrupted(DownloadEvent):
+    """The connection was lost: it goes on, with `DownloadStarted`, when the sender is back in time."""
+
+    error: TransferError
+    "How it ends otherwise."
 
 
 @dataclass(frozen=True, slots=True)

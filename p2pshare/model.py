@@ -58,6 +58,19 @@ class FileKind(Enum):
     FILE = "file"
     DIRECTORY = "directory"
     "An empty folder; folders that hold something are implied by their files' paths."
+    LINK = "link"
+    "A symbolic link: `OfferedFile.target` is where it leads."
+
+
+class Conflict(Enum):
+    """What becomes of a received file whose name is taken."""
+
+    RENAME = "rename"
+    "It is stored beside what is there, as ``name (1).ext``."
+    SKIP = "skip"
+    "It is not fetched: what is there is the result."
+    OVERWRITE = "overwrite"
+    "It takes the place of a file once it is whole and verified; never that of a folder or a link."
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,8 @@ class OfferedFile:
     "At most 16 KiB, an image in a common format."
     metadata: bytes | None = None
     "The program's own, opaque, at most 1 KiB."
+    target: str | None = None
+    "Of a link: the relative path, with '/', that it stands for, at most 1,024 bytes. None for all else."
 
     @property
     def name(self) -> str:
@@ -137,6 +152,10 @@ class Limits:
     "Seconds without a sign of life after which the peer counts as unresponsive."
     lost_timeout_s: float = 30.0
     "Seconds without a sign of life after which the connection counts as lost."
+    reconnect_timeout_s: float = 300.0
+    "Seconds that a job waits for a peer whose connection was lost, until it fails with 6004."
+    max_peer_bytes: int | None = None
+    "Bytes of files that are accepted by rule from one peer in a session; None: no limit. A person may take more."
     confirm_timeout_s: float = 120.0
     "Seconds that a receiver has for fsync and rename after the last byte."
 

@@ -564,7 +564,7 @@ def _pieces_of(frame: f.Data | f.Finish) -> Iterable[Piece]:
 
 
 def _size_of(file: OfferedFile) -> int:
-    texts = sum(map(len, file.path)) + len(file.media_type or "")
+    texts = sum(map(len, file.path)) + len(file.media_type or "") + len(file.target or "")
     return texts + len(file.preview or b"") + len(file.metadata or b"")
 
 

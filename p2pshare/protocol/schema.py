@@ -132,13 +132,18 @@ def _kind(value: Any) -> FileKind:
     try:
         return FileKind(value)
     except ValueError:
-        raise _Wrong("'file' or 'directory'") from None
+        raise _Wrong("'file', 'directory' or 'link'") from None
 
 
 def _offered_file(value: Any) -> OfferedFile:
     if type(value) is not dict:
         raise _Wrong("a map")
-    return OfferedFile(**check_fields("files", value, OFFERED_FILE))
+    file = OfferedFile(**check_fields("files", value, OFFERED_FILE))
+    if file.kind is FileKind.LINK and (file.target is None or file.size != 0):
+        raise _Wrong("links of size 0, each with a target")
+    if file.kind is not FileKind.LINK and file.target is not None:
+        raise _Wrong("without a target where they are no links")
+    return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,7 @@ OFFERED_FILE: tuple[Field, ...] = (
     Field("path", _each(_text(4096), MAX_COMPONENTS, 1)),
     Field("size", lambda value: value if value is None else _offset(value)),
     _optional("kind", _kind, lambda kind: kind.value),
+    _optional("target", _text()),
     _optional("media_type", _text(255)),
     _optional("mtime_ns", _int64),
     _optional("executable", _bool),

@@ -8,18 +8,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from p2pshare.model import Limits
+from p2pshare.session.accepting import Accept, AcceptPolicy, AcceptRule, Decline
+from p2pshare.session.delivery import Delivery, DeliveryState
 from p2pshare.session.dispatch import EventsLost
 from p2pshare.session.download import Download
 from p2pshare.session.link import Link, LinkStats
 from p2pshare.session.room import Room
 from p2pshare.session.session import Session
-from p2pshare.session.upload import Delivery, DeliveryState, Upload, UploadResult
+from p2pshare.session.upload import Upload, UploadResult
 from signaling.client import SignalingClient
 
 if TYPE_CHECKING:
     from aiortc import RTCPeerConnection
 
 __all__ = [
+    "Accept",
+    "AcceptRule",
+    "Decline",
     "Delivery",
     "DeliveryState",
     "Download",
@@ -41,12 +46,13 @@ def attach(
     download_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
     accelerate: bool = True,
+    accept: AcceptPolicy = None,
 ) -> Session:
     """A new session with one peer: the other side of a connection that the program owns.
 
     Raises as `Session.attach`.
     """
-    session = Session(download_dir=download_dir, limits=limits, accelerate=accelerate)
+    session = Session(download_dir=download_dir, limits=limits, accelerate=accelerate, accept=accept)
     session.attach(pc, peer=peer)
     return session
 
@@ -60,6 +66,7 @@ def join(
     limits: Limits | None = None,
     state_dir: str | os.PathLike[str] | None = None,
     accelerate: bool = True,
+    accept: AcceptPolicy = None,
 ) -> _Joining:
     """Join a room: ``session = await p2pshare.join(...)``, or ``async with p2pshare.join(...) as session``.
 
@@ -67,7 +74,9 @@ def join(
     Raises (on await):
         SignalingFailed: The server is out of reach, the name is taken, or joining is not allowed.
     """
-    session = Session(download_dir=download_dir, limits=limits, state_dir=state_dir, accelerate=accelerate)
+    session = Session(
+        download_dir=download_dir, limits=limits, state_dir=state_dir, accelerate=accelerate, accept=accept
+    )
     return _Joining(session, Room(SignalingClient(url, room=room, name=name)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
@@ -22,13 +21,13 @@ _RATE_OVER_S: Final = 3.0
 class ProgressMeter:
     """Adds up what was stored, and knows how fast it has been going."""
 
-    def __init__(self, size: int | None, files: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, size: int | None, files: int, clock: Callable[[], float] | None = None) -> None:
         self.size = size
         self.files = files
         self.stored = 0
         self.files_done = 0
-        self._clock = clock
-        self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._clock = clock or asyncio.get_running_loop().time
+        self._marks: deque[tuple[float, int]] = deque([(self._clock(), 0)])
         self._reported_at = float("-inf")
 
     def add(self, stored: int, files_done: int = 0) -> None:
@@ -41,10 +40,15 @@ class ProgressMeter:
         while len(self._marks) > 2 and now - self._marks[1][0] > _RATE_OVER_S:
             self._marks.popleft()
 
-    def hold(self, stored: int) -> None:
-        """Count bytes that were there from the start: they are progress, but no speed."""
-        self.stored += stored
-        self._marks = deque([(self._clock(), self.stored)])
+    def hold(self, stored: int, files_done: int = 0) -> None:
+        """Count what was there from the start: it is progress, but no speed."""
+        self.restart(self.size, self.files, self.stored + stored, self.files_done + files_done)
+
+    def restart(self, size: int | None, files: int, stored: int, files_done: int) -> None:
+        """Begin anew with so much done, as after a lost connection."""
+        self.size, self.files = size, files
+        self.stored, self.files_done = stored, files_done
+        self._marks = deque([(self._clock(), stored)])
 
     def is_due(self) -> bool:
         """Whether it is time for another report; asking takes the turn."""
@@ -92,6 +96,14 @@ class Handle(ABC, Generic[T]):
     @abstractmethod
     def cancel(self, reason: str = "") -> None:
         """End the job as cancelled; idempotent, no effect once it is done."""
+
+    @abstractmethod
+    def pause(self) -> None:
+        """Move nothing for now; idempotent. A paused job holds no buffers, and does not stall out."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """Undo pause(): each side resumes what it has paused."""
 
     async def wait(self) -> None:
         """Wait until the job is done, whatever its outcome. Only watches: cancelling this cancels no job."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from p2pshare.errors import (
@@ -37,6 +36,8 @@ logger = logging.getLogger(__name__)
 TRAINS: Final = "trains"
 """The ability of an end on the fast data path (PROTOCOL.md, Versions and extensions)."""
 _CHECK_STALLS_EVERY_S: Final = 1.0
+_MAX_QUESTIONS: Final = 8
+"""HAVE? of ours that are unanswered at a time; peers allow 16."""
 
 
 class MessageChannels(Protocol):
@@ -140,11 +141,12 @@ class Link:
         self._owner = owner
         self._budget = budget
         self._channels: MessageChannels | None = None
-        self._clock: Callable[[], float] = time.monotonic
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._stall_timer: asyncio.TimerHandle | None = None
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[None] = loop.create_future()
         self._control_closed = asyncio.Event()
         self._started = False
         self._is_draining = False
@@ -155,6 +157,9 @@ class Link:
         self.is_silent = False
         self.hashing = asyncio.Lock()
         "Held by whoever reads files for this peer's questions."
+        self._answer_timeout_s = config.limits.confirm_timeout_s
+        self._questions: dict[int, _Question] = {}
+        self._asking = asyncio.Semaphore(_MAX_QUESTIONS)
 
     # For the program -----------------------------------------------------------------------------------
 
@@ -222,6 +227,27 @@ class Link:
             self._stall_timer = asyncio.get_running_loop().call_later(
                 _CHECK_STALLS_EVERY_S, self._check_stalls
             )
+
+    async def ask_have(self, offer: int, indexes: Sequence[int]) -> dict[int, tuple[int, bytes]] | None:
+        """Size and digest of offered files, as their sender reads them now; None: the link is lost over it.
+
+        Files that it cannot read, or not within ``Limits.confirm_timeout_s``, are left out.
+        Raises:
+            DownloadNotAvailable: They are no longer offered.
+        """
+        if not self.is_open:
+            return None
+        async with self._asking:
+            query = self.core.downloads.ask_have(offer, indexes)
+            question = self._questions[query] = _Question(asyncio.get_running_loop().create_future())
+            self.touch()
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._answer_timeout_s):
+                        await question.is_answered
+            finally:
+                del self._questions[query]
+        return None if question.is_void else question.digests
 
     def touch(self) -> None:
         """The core was called from outside: do what follows. A failure there ends the link, not who calls."""
@@ -375,6 +401,12 @@ class Link:
                 self._owner.link_event(self, event)
             case e.CreditRaised(job=None):
                 pass
+            case e.HaveAnswered():
+                question = self._questions.get(event.query)
+                if question is not None:
+                    question.digests.update(event.digests)
+                    if event.is_last:
+                        question.end()
             case (
                 e.PiecesReceived()
                 | e.CreditRaised()
@@ -405,6 +437,9 @@ class Link:
         jobs, self.jobs = self.jobs, {}
         for job_id, job in jobs.items():  # none, unless a failure of ours came between the core and its end
             job.event_received(e.JobEnded(job_id, JobState.LOST, ErrorCode.CONNECTION_LOST, str(error)))
+        for question in self._questions.values():
+            question.is_void = True
+            question.end()
         self._act()
         self._owner.link_closed(self, error)
 
@@ -453,6 +488,20 @@ class Link:
             for job in list(self.jobs.values()):
                 job.check_stall(now)
         self.touch()
+
+
+@dataclass(slots=True)
+class _Question:
+    """A HAVE? of ours."""
+
+    is_answered: asyncio.Future[None]
+    digests: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    is_void: bool = False
+    "The link is gone: nobody answers any more."
+
+    def end(self) -> None:
+        if not self.is_answered.done():
+            self.is_answered.set_result(None)
 
 
 class StallWatch:

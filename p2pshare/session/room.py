@@ -28,6 +28,11 @@ class Room:
         self._rendezvous: Rendezvous | None = None
 
     @property
+    def name(self) -> str:
+        """The room's."""
+        return self._client.room
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The other members."""
         return tuple(self._client.peers.values())

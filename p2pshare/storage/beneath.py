@@ -85,6 +85,21 @@ class Folder:
         """Rename a file; on POSIX over what has the name already."""
         os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
+    def replace(self, old: str, new: str) -> None:
+        """Rename a file over another one; a link there is replaced itself, not what it leads to."""
+        os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def symlink(self, target: str, name: str) -> None:
+        """Make a symbolic link."""
+        os.symlink(target, name, dir_fd=self.fd)
+
+    def readlink(self, name: str) -> str | None:
+        """What a symbolic link stands for; None where it is none."""
+        try:
+            return os.readlink(name, dir_fd=self.fd)
+        except OSError:
+            return None
+
     def rename_noreplace(self, old: str, new: str) -> bool:
         """Rename a file unless the name is taken; False where the platform has no call for it."""
         return kernel.rename_noreplace(self.fd, old, new)
@@ -155,6 +170,21 @@ class _PathFolder(Folder):
     def rename(self, old: str, new: str) -> None:
         self.check()
         os.rename(self.path / old, self.path / new)
+
+    def replace(self, old: str, new: str) -> None:
+        self.check()
+        os.replace(self.path / old, self.path / new)
+
+    def symlink(self, target: str, name: str) -> None:
+        self.check()
+        os.symlink(target.replace("/", os.sep), self.path / name)
+
+    def readlink(self, name: str) -> str | None:
+        self.check()
+        try:
+            return os.readlink(self.path / name).replace(os.sep, "/")
+        except OSError:
+            return None
 
     def rename_noreplace(self, old: str, new: str) -> bool:
         if os.name != "nt":
@@ -247,6 +277,11 @@ class Beneath:
         for folder in list(self._folders.values()):
             if folder.is_unsynced:
                 folder.sync()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more folders are open than `MAX_OPEN_FOLDERS`."""
+        return len(self._folders) > MAX_OPEN_FOLDERS
 
     def trim(self, in_use: Collection[Folder]) -> None:
         """Close folders beyond `MAX_OPEN_FOLDERS`, oldest first, but none in use."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -40,8 +41,10 @@ Placed = tuple[Part, Path | TransferError]
 class GroupCommit:
     """Puts the verified parts of a job into place. The names are synced by who calls it."""
 
-    def __init__(self, mode: Callable[[OfferedFile], int]) -> None:
+    def __init__(self, mode: Callable[[OfferedFile], int], *, overwrite: bool = False) -> None:
+        """With ``overwrite`` a file of the same name is replaced."""
         self._mode = mode
+        self._overwrite = overwrite
         self._waiting: list[Part] = []
         self._sealing: tuple[list[Part], Future[list[OSError | None]]] | None = None
 
@@ -64,7 +67,7 @@ class GroupCommit:
         """Put everything into place."""
         group, self._waiting = self._waiting, []
         errors = seal(group, self._mode)
-        return [*self._place(), *place(group, errors)]
+        return [*self._place(), *place(group, errors, overwrite=self._overwrite)]
 
     def wait(self) -> None:
         """Wait until no thread is at a part any more."""
@@ -73,7 +76,7 @@ class GroupCommit:
 
     def _place(self) -> list[Placed]:
         sealing, self._sealing = self._sealing, None
-        return place(sealing[0], sealing[1].result()) if sealing else []
+        return place(sealing[0], sealing[1].result(), overwrite=self._overwrite) if sealing else []
 
 
 def seal(group: Sequence[Part], mode: Callable[[OfferedFile], int]) -> list[OSError | None]:
@@ -93,14 +96,14 @@ def seal(group: Sequence[Part], mode: Callable[[OfferedFile], int]) -> list[OSEr
     return errors
 
 
-def place(group: Sequence[Part], errors: Sequence[OSError | None]) -> list[Placed]:
+def place(group: Sequence[Part], errors: Sequence[OSError | None], *, overwrite: bool) -> list[Placed]:
     """Give sealed parts their names."""
     placed: list[Placed] = []
     for part, error in zip(group, errors, strict=True):
         try:
             if error is not None:
                 raise error
-            name = put_in_place(part.folder, part.part_name, part.name)
+            name = put_in_place(part.folder, part.part_name, part.name, overwrite=overwrite)
         except OSError as exc:
             placed.append((part, save_error(exc, part.file)))
         else:
@@ -115,8 +118,18 @@ def mode_of(file: OfferedFile, umask: int, *, keep_executable: bool) -> int:
     return (_EXECUTABLE_MODE if keep_executable and file.executable else _FILE_MODE) & ~umask
 
 
-def put_in_place(folder: Folder, part_name: str, name: str) -> str:
-    """Rename a part to a name that is free, never over anything; returns the name. Raises OSError."""
+def put_in_place(folder: Folder, part_name: str, name: str, *, overwrite: bool = False) -> str:
+    """Rename a part to a name that is free, never over anything; returns the name. Raises OSError.
+
+    With ``overwrite`` it takes the place of a plain file at once, so that one of the two is always there.
+    """
+    if overwrite and _is_plain_file(folder, name):
+        try:
+            folder.replace(part_name, name)
+        except (IsADirectoryError, FileExistsError):  # it has become a folder meanwhile
+            pass
+        else:
+            return name
     number = 0
     while True:
         free = numbered(name, number)
@@ -128,6 +141,30 @@ def put_in_place(folder: Folder, part_name: str, name: str) -> str:
             number += 1
         else:
             return free
+
+
+def make_link(folder: Folder, target: str, name: str) -> str:
+    """Make a symbolic link by a name that is free, or find it made; returns the name. Raises OSError."""
+    number = 0
+    while True:
+        free = numbered(name, number)
+        try:
+            folder.symlink(target, free)
+        except FileExistsError:
+            if folder.readlink(free) == target:
+                return free
+            if number == MAX_NUMBER:
+                raise
+            number += 1
+        else:
+            return free
+
+
+def _is_plain_file(folder: Folder, name: str) -> bool:
+    try:
+        return stat.S_ISREG(folder.stat(name).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def rename_new(folder: Folder, old: str, new: str) -> None:

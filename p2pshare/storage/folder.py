@@ -7,20 +7,29 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
-from typing import Final
 
-from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied, TransferError
-from p2pshare.model import Extent, FileEnd, FileKind, HeldBlocks, Limits, OfferedFile, Payload, Piece
-from p2pshare.storage.beneath import Beneath, Folder, Way, sync_folder
-from p2pshare.storage.commit import GroupCommit, Placed, current_umask, mode_of
-from p2pshare.storage.names import LocalNames, UnsafeName, check_wire_path
-from p2pshare.storage.part import Part, is_resumable, part_key
+from p2pshare.errors import IntegrityError, TransferError
+from p2pshare.model import (
+    Conflict,
+    Extent,
+    FileEnd,
+    FileKind,
+    HeldBlocks,
+    Limits,
+    OfferedFile,
+    Payload,
+    Piece,
+)
+from p2pshare.storage.beneath import Beneath, Way
+from p2pshare.storage.commit import GroupCommit, Placed, current_umask, make_link, mode_of
+from p2pshare.storage.links import local_target
+from p2pshare.storage.lookalike import is_file
+from p2pshare.storage.part import Part, part_key
+from p2pshare.storage.root import check_writable, make_folders, refuse_home
 from p2pshare.storage.sink import Stored, save_error
 from p2pshare.storage.space import check_space
+from p2pshare.storage.survey import Survey
 from p2pshare.storage.threads import in_thread, in_thread_until
-
-MAX_RESUMED: Final = 64
-"""Parts of earlier attempts that one job goes on with: two open files each."""
 
 
 class FolderSink:
@@ -33,31 +42,33 @@ class FolderSink:
         *,
         limits: Limits,
         peer: str = "",
+        conflict: Conflict = Conflict.RENAME,
+        keep_links: bool = False,
         keep_executable: bool = False,
         keep_hidden: bool = False,
         way: Way | None = None,
     ) -> None:
         """Nothing happens before `open`.
 
-        ``peer`` tells the parts of one sender from those of another. By default nothing that arrives is
-        executable, and no name at the top begins with a dot. ``way`` is how folders are reached: the
-        safest that the platform has, unless a test wants another.
+        ``peer`` tells the parts of one sender from those of another. ``conflict`` says what becomes of a
+        file whose name is taken. By default nothing that arrives is executable, no link is made, and no name
+        at the top begins with a dot. ``way`` is how folders are reached: the safest that the platform has,
+        unless a test wants another.
         """
         self._root = Path(folder)
         self._files = {file.index: file for file in files}
         self._limits = limits
         self._peer = peer
+        self._conflict = conflict
         self._keep_executable = keep_executable
         self._keep_hidden = keep_hidden
         self._way = way
-        self._names: dict[int, tuple[str, ...]] = {}
+        self._survey = Survey(self._files, keep_hidden=keep_hidden, keep_links=keep_links)
         self._beneath: Beneath | None = None
         self._umask = 0o077
-        self._refused: dict[int, TransferError] = {}
         self._over: set[int] = set()
-        self._resumed: dict[int, Part] = {}
         self._part: Part | None = None
-        self._commit = GroupCommit(self._mode)
+        self._commit = GroupCommit(self._mode, overwrite=conflict is Conflict.OVERWRITE)
         self._broken_off: list[Part] = []
         self._folders: set[tuple[str, ...]] = set()
         self._paths: dict[int, Path] = {}
@@ -73,6 +84,16 @@ class FolderSink:
         """Nothing: the files are at ``paths``."""
         return {}
 
+    @property
+    def skipped(self) -> Sequence[int]:
+        """After `open`: files that are not fetched, as something of their name is there; see ``paths``."""
+        return list(self._survey.skipped)
+
+    @property
+    def lookalikes(self) -> Sequence[int]:
+        """After `open`: wanted files of whose final name and size a file is there."""
+        return sorted(self._survey.lookalikes - self._over)
+
     # Opening -------------------------------------------------------------------------------------------
 
     async def open(self) -> Sequence[HeldBlocks]:
@@ -87,16 +108,13 @@ class FolderSink:
     def _open(self) -> Sequence[HeldBlocks]:
         made: list[Path] = []
         try:
-            _refuse_home(self._root)
-            made = _make_folders(self._root)
+            refuse_home(self._root)
+            made = make_folders(self._root)
             self._beneath = Beneath(self._root, self._way)
-            _check_writable(self._beneath.root)
+            check_writable(self._beneath.root)
             self._umask = current_umask()
-            self._name_files()
-            held = self._find_parts(self._beneath)
-            needed = sum(file.size or 0 for file in self._files.values() if file.index not in self._refused)
-            here = sum(min(part.allocated, part.file.size or 0) for part in self._resumed.values())
-            check_space(self._beneath.root, needed - here, self._limits.disk_reserve)
+            held = self._survey.look(self._beneath, self._conflict, self._peer, self._stop)
+            check_space(self._beneath.root, self._survey.needed_space(), self._limits.disk_reserve)
         except (OSError, TransferError) as exc:
             self._close(keep_parts=True)
             for folder in reversed(made):
@@ -105,35 +123,50 @@ class FolderSink:
             if isinstance(exc, OSError):
                 raise save_error(exc) from exc
             raise
+        self._paths.update(self._survey.skipped)
+        self._over.update(self._survey.skipped)
         return held
 
-    def _name_files(self) -> None:
-        names = LocalNames(keep_hidden=self._keep_hidden)
-        for file in self._files.values():
-            try:
-                check_wire_path(file.path)
-            except UnsafeName as exc:
-                self._refused[file.index] = SaveFailed(f"a name that is not allowed: {exc}")
-            else:
-                self._names[file.index] = names.add(file.path, is_folder=file.kind is FileKind.DIRECTORY)
+    async def adopt(self, index: int, size: int, digest: bytes) -> bool:
+        """Whether the lookalike of a file is that file, by its digest: then it is the result.
 
-    def _find_parts(self, beneath: Beneath) -> list[HeldBlocks]:
-        held: list[HeldBlocks] = []
-        for index, path in self._names.items():
-            file = self._files[index]
-            if not is_resumable(file) or len(self._resumed) >= MAX_RESUMED:
-                continue
-            try:
-                folder = beneath.folder(path[:-1], make=False)
-            except OSError:  # not there; or in the way of a file that will say so when it comes
-                continue
-            found = Part.resume(file, folder, path[-1], part_key(self._peer, file), stop=self._stop)
-            if found is not None:
-                self._resumed[index], blocks = found
-                held.extend(blocks)
+        It is read to its end, which may take a while; where it differs, or is gone, the file is wanted still.
+        """
+        return await in_thread_until(self._stop, self._adopt, index, size, digest)
+
+    def _adopt(self, index: int, size: int, digest: bytes) -> bool:
+        if index not in self._survey.lookalikes or index in self._over:
+            return False
+        assert self._beneath is not None
+        path = self._survey.names[index]
+        try:
+            folder = self._beneath.folder(path[:-1], make=False)
+            is_same = size == self._files[index].size and is_file(folder, path[-1], size, digest, self._stop)
+        except OSError:
+            is_same = False
+        if not is_same:
+            return False
+        part = self._survey.resumed.pop(index, None)
+        if part is not None:
+            part.discard()
+        self._over.add(index)
+        self._paths[index] = folder.path / path[-1]
+        return True
+
+    async def reopen(self) -> Sequence[HeldBlocks]:
+        """The connection was lost: what is here of the files that are not confirmed, which come again."""
+        return await in_thread(self._reopen)
+
+    def _reopen(self) -> Sequence[HeldBlocks]:
+        self._stop.clear()
+        self._over = set(self._paths)
+        part, self._part = self._part, None
+        if part is not None:
+            if part.is_resumable:
+                self._survey.resumed[part.file.index] = part
             else:
-                beneath.trim(self._in_use())
-        return held
+                part.discard()
+        return [blocks for part in self._survey.resumed.values() for blocks in part.held]
 
     # Storing -------------------------------------------------------------------------------------------
 
@@ -184,6 +217,9 @@ class FolderSink:
             if self._files[index].kind is FileKind.DIRECTORY:
                 self._make_folder(index, report)
                 return
+            if self._files[index].kind is FileKind.LINK:
+                self._make_link(index, report)
+                return
             part = self._part_of(index)
             part.verify(end)
         except OSError as exc:
@@ -196,10 +232,23 @@ class FolderSink:
 
     def _make_folder(self, index: int, report: _Report) -> None:
         assert self._beneath is not None
-        path = self._names[index]
+        path = self._survey.names[index]
         report.placed[index] = self._beneath.folder(path, make=True).path
         self._folders.add(path)
         self._over.add(index)
+        self._trim()
+
+    def _make_link(self, index: int, report: _Report) -> None:
+        """Nothing is ever written through it: no folder is reached through a link."""
+        assert self._beneath is not None
+        path, file = self._survey.names[index], self._files[index]
+        assert file.target is not None
+        folder = self._beneath.folder(path[:-1], make=True)
+        target = local_target(file.path, file.target, keep_hidden=self._keep_hidden)
+        report.placed[index] = folder.path / make_link(folder, target, path[-1])
+        folder.is_unsynced = True
+        self._over.add(index)
+        self._trim()
 
     def _placed(self, placed: Sequence[Placed], report: _Report) -> None:
         assert self._beneath is not None
@@ -211,8 +260,7 @@ class FolderSink:
             else:
                 report.failed[index] = outcome
                 self._break_off(part)
-        if placed:
-            self._beneath.trim(self._in_use())
+        self._trim()
 
     def _confirm(self, report: _Report) -> None:
         """Everything is in place: make the names last, and say so."""
@@ -233,10 +281,13 @@ class FolderSink:
 
     def _is_wanted(self, index: int, report: _Report) -> bool:
         """Whether pieces of a file are still of use; the first of a refused one fails it."""
-        if index in self._refused:
-            report.failed[index] = self._refused.pop(index)
+        if index in self._over:
+            return False
+        if index in self._survey.refused:
+            report.failed[index] = self._survey.refused[index]
             self._over.add(index)
-        return index in self._files and index not in self._over
+            return False
+        return index in self._files
 
     def _part_of(self, index: int) -> Part:
         """The part of a file, made when its first piece comes. Raises OSError."""
@@ -248,10 +299,12 @@ class FolderSink:
             self._over.add(part.file.index)
             self._part = None
             self._break_off(part)
-        part = self._resumed.pop(index, None)
+        part = self._survey.resumed.pop(index, None)
         if part is None:
-            path, file = self._names[index], self._files[index]
+            path, file = self._survey.names[index], self._files[index]
             folder = self._beneath.folder(path[:-1], make=True)
+            if index in self._survey.lookalikes:  # not the file itself after all
+                check_space(folder.path, file.size or 0, self._limits.disk_reserve)
             part = Part.create(file, folder, path[-1], part_key(self._peer, file))
             part.stop = self._stop
         self._part = part
@@ -277,12 +330,14 @@ class FolderSink:
         else:
             part.discard()
 
-    def _in_use(self) -> list[Folder]:
-        return [part.folder for part in self._parts()]
+    def _trim(self) -> None:
+        assert self._beneath is not None
+        if self._beneath.is_crowded:
+            self._beneath.trim([part.folder for part in self._parts()])
 
     def _parts(self) -> list[Part]:
         current = [self._part] if self._part is not None else []
-        return [*self._resumed.values(), *self._broken_off, *self._commit.parts, *current]
+        return [*self._survey.resumed.values(), *self._broken_off, *self._commit.parts, *current]
 
     # Closing -------------------------------------------------------------------------------------------
 
@@ -297,7 +352,7 @@ class FolderSink:
                 part.close()
             else:
                 part.discard()
-        self._resumed.clear()
+        self._survey.resumed.clear()
         self._broken_off.clear()
         self._part = None
         if self._beneath is not None:
@@ -318,34 +373,3 @@ class _Report:
 
 def _continues(piece: Piece, index: int, offset: int) -> bool:
     return isinstance(piece, Extent) and piece.index == index and piece.offset == offset
-
-
-def _refuse_home(folder: Path) -> None:
-    """What a peer names never lands among the files that programs start from."""
-    try:
-        is_home = os.path.samefile(folder, os.path.expanduser("~"))
-    except OSError:  # one of them is not there
-        return
-    if is_home:
-        raise StorageAccessDenied("files are not received into the home folder itself: choose one below it")
-
-
-def _check_writable(folder: Path) -> None:
-    may = os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-    if not may:
-        raise StorageAccessDenied("the folder may not be written to", file=str(folder))
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder and those above it; returns what was made. Raises OSError."""
-    missing: list[Path] = []
-    path = folder
-    while not path.exists():
-        missing.append(path)
-        path = path.parent
-    missing.reverse()
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "posix":
-        for made in missing:
-            sync_folder(made.parent)
-    return missing

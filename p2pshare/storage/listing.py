@@ -8,6 +8,7 @@ import mimetypes
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from p2pshare.errors import StorageAccessDenied, UploadError, show
 from p2pshare.model import FileKind, OfferedFile
 from p2pshare.storage.blocking import BlockingChunks, open_pipe
 from p2pshare.storage.installation import installation_secret, source_id
+from p2pshare.storage.links import wire_target
 from p2pshare.storage.names import UnsafeName, check_wire_path, numbered, wire_name
 from p2pshare.storage.sources import (
     BytesLike,
@@ -33,16 +35,37 @@ logger = logging.getLogger(__name__)
 WirePath = tuple[str, ...]
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_LINK = "a symbolic link"
+_GONE = "gone meanwhile"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something in a tree that is not offered."""
+
+    path: str
+    "Where it would be in the offer, joined with '/'."
+    reason: str
+    "What it is, in a few words."
+
+
+class Listing(list[Source]):
+    """The sources of an offer; what its trees had besides is in ``left_out``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[LeftOut] = []
 
 
 async def list_sources(
-    things: Sequence[str | os.PathLike[str] | SourceLike], *, state_dir: Path | None
-) -> Sequence[Source]:
+    things: Sequence[str | os.PathLike[str] | SourceLike], *, state_dir: Path | None, keep_links: bool = False
+) -> Listing:
     """What an offer of these things consists of; an entry's index is its place in the list.
 
     A path names a file, or a folder with all that is in it, sorted, empty folders included. A link is
-    followed where a path names it, and left out within a tree; so is what is neither file nor folder. A
-    pipe that a path names is a stream. Where two things have the same name, the second gets " (1)".
+    followed where a path names it, and left out within a tree; so is what is neither file nor folder. With
+    ``keep_links`` a link in a tree is offered as one, where it leads to a place in the same tree. A pipe that
+    a path names is a stream. Where two things have the same name, the second gets " (1)".
     ``state_dir`` holds the secret of the installation (`installation_secret`).
 
     Raises:
@@ -55,15 +78,17 @@ async def list_sources(
             raise TypeError(
                 f"neither a path nor made by from_bytes() or from_stream(): {type(thing).__name__}"
             )
-    return await in_thread(_list, things, state_dir)
+    return await in_thread(_list, things, state_dir, keep_links)
 
 
-def _list(things: Sequence[str | os.PathLike[str] | SourceLike], state_dir: Path | None) -> Sequence[Source]:
+def _list(
+    things: Sequence[str | os.PathLike[str] | SourceLike], state_dir: Path | None, keep_links: bool
+) -> Listing:
     try:
         secret = installation_secret(state_dir)
     except OSError as exc:
         raise _denied(exc, str(state_dir)) from exc
-    listing = _Listing(secret)
+    listing = _Lister(secret, keep_links=keep_links)
     for thing in things:
         if isinstance(thing, BytesLike):
             listing.add_bytes(thing)
@@ -74,12 +99,13 @@ def _list(things: Sequence[str | os.PathLike[str] | SourceLike], state_dir: Path
     return listing.sources
 
 
-class _Listing:
+class _Lister:
     """The sources so far."""
 
-    def __init__(self, secret: bytes) -> None:
-        self.sources: list[Source] = []
+    def __init__(self, secret: bytes, *, keep_links: bool) -> None:
+        self.sources = Listing()
         self._secret = secret
+        self._keep_links = keep_links
         self._taken: set[str] = set()
 
     def _top(self, name: str) -> WirePath:
@@ -145,6 +171,19 @@ class _Listing:
         )
         self.sources.append(PathSource(file, location, Stamp.of(found)))
 
+    def _add_link(self, path: WirePath, location: str) -> None:
+        """A link within a tree. Raises OSError where it is none any more."""
+        try:
+            target = wire_target(path, os.readlink(location).replace(os.sep, "/"))
+        except UnsafeName as exc:
+            self._leave_out(path, str(exc))
+            return
+        self.sources.append(Source(OfferedFile(len(self.sources), path, 0, FileKind.LINK, target=target)))
+
+    def _leave_out(self, path: WirePath, reason: str) -> None:
+        logger.debug("left out, %s: %s", reason, show(path[-1]))
+        self.sources.left_out.append(LeftOut("/".join(path), reason))
+
     def _add_tree(self, path: WirePath, location: str) -> None:
         """A folder and all that is in it, depth first; not by recursion: the disk says how deep it goes."""
         unvisited = self._visit(path, location)[::-1]
@@ -154,37 +193,47 @@ class _Listing:
             try:
                 unvisited.extend(reversed(self._visit(path, location)))
             except FileNotFoundError:
-                logger.debug("left out, gone meanwhile: %s", show(path[-1]))
+                self._leave_out(path, _GONE)
             except OSError as exc:
                 raise _denied(exc, "/".join(path)) from exc
 
     def _visit(self, path: WirePath, location: str) -> list[tuple[WirePath, str]]:
         """Add a file, or a folder's files up to its first folder: what comes after waits for its turn."""
-        if not stat.S_ISDIR(os.lstat(location).st_mode):
+        mode = os.lstat(location).st_mode
+        if stat.S_ISLNK(mode) and self._keep_links:
+            self._add_link(path, location)
+            return []
+        if not stat.S_ISDIR(mode):
             self._add_file(path, location)
             return []
         later: list[tuple[WirePath, str]] = []
-        is_empty = True
+        before = len(self.sources)
         for name, entry in _sorted_entries(location):
-            if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-                logger.debug("left out, neither a file nor a folder: %s", show(entry.name))
+            is_link = entry.is_symlink()
+            if is_link and not self._keep_links:
+                self._leave_out((*path, name), _LINK)
                 continue
-            is_empty = False
-            if later or entry.is_dir():
+            if not is_link and not (entry.is_file() or entry.is_dir()):
+                self._leave_out((*path, name), "neither a file nor a folder")
+                continue
+            if later or entry.is_dir(follow_symlinks=False):
                 later.append(((*path, name), entry.path))
             else:
                 _check((*path, name))
-                self._add_entry((*path, name), entry.path)
-        if is_empty:
+                self._add_entry((*path, name), entry.path, is_link=is_link)
+        if not later and len(self.sources) == before:
             file = OfferedFile(len(self.sources), path, 0, kind=FileKind.DIRECTORY)
             self.sources.append(Source(file))
         return later
 
-    def _add_entry(self, path: WirePath, location: str) -> None:
+    def _add_entry(self, path: WirePath, location: str, *, is_link: bool) -> None:
         try:
-            self._add_file(path, location)
+            if is_link:
+                self._add_link(path, location)
+            else:
+                self._add_file(path, location)
         except FileNotFoundError:
-            logger.debug("left out, gone meanwhile: %s", show(path[-1]))
+            self._leave_out(path, _GONE)
         except OSError as exc:
             raise _denied(exc, "/".join(path)) from exc
 

@@ -60,8 +60,10 @@ class Part:
         self._hasher = blake3()
         self._hashed_to = 0
         self._buffer = bytearray()
+        self._mark = 0, blake3()  # the digest so far as it was at the end of the last whole block
         self._block = blake3()
         self._block_to = -1  # up to where the block at hand is hashed, from its start
+        self._digests: dict[int, bytes] = {}  # of the blocks that are here
 
     @property
     def part_name(self) -> str:
@@ -83,6 +85,17 @@ class Part:
     def is_resumable(self) -> bool:
         """Whether a later attempt can go on with it."""
         return self._journal is not None
+
+    @property
+    def held(self) -> list[HeldBlocks]:
+        """The whole blocks that are here, where it can be gone on with: written, and noted in the journal."""
+        runs: list[tuple[int, list[bytes]]] = []
+        for block in sorted(self._digests):
+            if runs and runs[-1][0] + len(runs[-1][1]) == block:
+                runs[-1][1].append(self._digests[block])
+            else:
+                runs.append((block, [self._digests[block]]))
+        return [HeldBlocks(self.file.index, first, tuple(digests)) for first, digests in runs]
 
     @classmethod
     def create(cls, file: OfferedFile, folder: Folder, name: str, key: str) -> Part:
@@ -158,13 +171,13 @@ class Part:
             self._journal = Journal(self.folder.open(self.journal_name, os.O_RDWR | os.O_APPEND))
         except FileNotFoundError:
             return []
-        if not (_is_ours(self._journal.fd) and self._journal.read(self.file)):
-            return []
-        return self._good_blocks(self._journal.digests)
+        if _is_ours(self._journal.fd) and self._journal.read(self.file):
+            self._prove(self._journal.digests)
+        return self.held
 
-    def _good_blocks(self, claimed: Mapping[int, bytes]) -> list[HeldBlocks]:
+    def _prove(self, claimed: Mapping[int, bytes]) -> None:
+        """Hash the blocks that a journal claims: those that it is right about are here."""
         assert self.file.size is not None
-        runs: list[tuple[int, list[bytes]]] = []
         for block in sorted(claimed):
             self._check_stop()
             start = block * BLOCK_SIZE
@@ -176,11 +189,9 @@ class Part:
                 self._hasher.update(payload)
                 self._hashed_to += length
             self.size = start + length
-            if runs and runs[-1][0] + len(runs[-1][1]) == block:
-                runs[-1][1].append(claimed[block])
-            else:
-                runs.append((block, [claimed[block]]))
-        return [HeldBlocks(self.file.index, first, tuple(digests)) for first, digests in runs]
+            self._digests[block] = claimed[block]
+        if self._hashed_to % BLOCK_SIZE == 0:
+            self._mark = self._hashed_to, self._hasher.copy()
 
     # Writing -------------------------------------------------------------------------------------------
 
@@ -195,15 +206,23 @@ class Part:
         if self.file.size is not None and offset + length > self.file.size:
             raise SaveFailed("more bytes than its sender declared")
         self._hash_up_to(offset)
+        if self._journal is None:
+            self._write(offset, payloads)
+        else:  # block by block: whenever it ends, one block at most is here that the journal does not have
+            for start, of_block in _by_block(payloads, offset):
+                self._write(start, of_block)
+        return length
+
+    def _write(self, offset: int, payloads: Sequence[Payload]) -> None:
         _write_all(self.fd, payloads, offset)
-        self.size = max(self.size, offset + length)
         for payload in self._in_few(payloads):
-            self._hasher.update(payload)
-            if self._journal is not None:
+            if self._journal is None:
+                self._hasher.update(payload)
+            else:
                 self._hash_blocks(self._journal, payload, offset)
             offset += len(payload)
+        self.size = max(self.size, offset)
         self._hashed_to = offset
-        return length
 
     def _in_few(self, payloads: Sequence[Payload]) -> Iterator[Payload]:
         """The same bytes in pieces of about a block, each good until the next.
@@ -227,8 +246,10 @@ class Part:
 
     def _hash_up_to(self, offset: int) -> None:
         """Bring the whole file's digest up to a place, by what is in the file there already."""
-        if offset < self._hashed_to:  # a block that was held, and hashed, is being replaced
-            self._hasher, self._hashed_to = blake3(), 0
+        if offset < self._hashed_to:  # what came in part comes again; or a block that was held is replaced
+            end, hasher = self._mark if self._mark[0] <= offset else (0, blake3())
+            self._mark = end, hasher
+            self._hasher, self._hashed_to = hasher.copy(), end
         while self._hashed_to < offset:
             self._check_stop()
             payload = _pread(self.fd, min(MIB, offset - self._hashed_to), self._hashed_to)
@@ -242,21 +263,27 @@ class Part:
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def _hash_blocks(self, journal: Journal, payload: Payload, offset: int) -> None:
-        """Hash the blocks, and note in the journal each that is whole: its bytes are written."""
+        """Hash the blocks and the whole, and note in the journal each block that is whole: it is written."""
         assert self.file.size is not None
         view = memoryview(payload)
         while view:
             start = offset - offset % BLOCK_SIZE
             end = min(start + BLOCK_SIZE, self.file.size)
             piece = view[: end - offset]
+            block = start // BLOCK_SIZE
+            self._digests.pop(block, None)
+            self._hasher.update(piece)
             if offset == start:
                 self._block, self._block_to = blake3(), start
             if offset == self._block_to:  # else begun in the middle: it cannot be vouched for
                 self._block.update(piece)
                 self._block_to += len(piece)
                 if self._block_to == end:
-                    journal.add(start // BLOCK_SIZE, self._block.digest())
+                    self._digests[block] = self._block.digest()
+                    journal.add(block, self._digests[block])
             offset += len(piece)
+            if offset == end:
+                self._mark = end, self._hasher.copy()
             view = view[len(piece) :]
 
     def verify(self, end: FileEnd) -> None:
@@ -351,6 +378,25 @@ def _remove_stale(folder: Folder, name: str, key: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _by_block(payloads: Sequence[Payload], offset: int) -> Iterator[tuple[int, list[Payload]]]:
+    """Consecutive bytes by the block that they are in, each with where it begins."""
+    start, end = offset, offset - offset % BLOCK_SIZE + BLOCK_SIZE
+    of_block: list[Payload] = []
+    for payload in payloads:
+        while offset + len(payload) >= end:
+            of_block.append(memoryview(payload)[: end - offset])
+            yield start, of_block
+            payload = memoryview(payload)[end - offset :]
+            start = offset = end
+            end += BLOCK_SIZE
+            of_block = []
+        if payload:
+            of_block.append(payload)
+            offset += len(payload)
+    if of_block:
+        yield start, of_block
 
 
 def _write_all(fd: int, payloads: Sequence[Payload], offset: int) -> None:

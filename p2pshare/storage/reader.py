@@ -1,20 +1,22 @@
 """Reads the files of an upload's job, one batch ahead of what is being sent.
 
 Two batches are in memory at most, the one that is being sent and the next. Everything that waits for a disk
-happens in a thread; a file is open only while it is being read.
+happens in a thread; a file is open only while it is being read. A job that pauses gives back what it has not
+sent, and holds neither bytes nor files until it goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from p2pshare.errors import TransferError
-from p2pshare.model import MIB, Extent, FileEnd, HeldBlocks
-from p2pshare.storage.reading import pieces_of
+from p2pshare.model import MIB, Extent, FileEnd, HeldBlocks, Piece
+from p2pshare.storage.block_cache import BlockCache, Follower
+from p2pshare.storage.reading import Pieces, pieces_of
 from p2pshare.storage.sources import Source, StreamSource
 from p2pshare.storage.streaming import StreamCursor
 from p2pshare.storage.threads import in_thread
@@ -34,6 +36,15 @@ class FileFailed:
 
 
 Read = Extent | FileEnd | FileFailed
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsent:
+    """Where the bytes of an extent were that is to be read anew."""
+
+    index: int
+    offset: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -67,10 +78,12 @@ class UploadReader:
         selection: Sequence[int],
         held: Sequence[HeldBlocks],
         chunk_size: int,
+        cache: BlockCache | None = None,
     ) -> None:
         """Read the selected sources; leave out held blocks that are equal to the source's own.
 
-        ``chunk_size`` is how many bytes an extent has at most.
+        ``chunk_size`` is how many bytes an extent has at most. ``cache`` is shared by all readers of these
+        sources.
         """
         self.hashed = 0
         "Bytes read and hashed so far, those that did not need to be sent included."
@@ -81,16 +94,23 @@ class UploadReader:
             of_file = self._held.setdefault(blocks.index, {})
             of_file.update(enumerate(blocks.digests, blocks.first_block))
         self._chunk_size = chunk_size
-        self._file: Iterator[Extent | FileEnd | int] | None = None
+        self._cache = cache or BlockCache(0)
+        self._follower = self._cache.join(sources, selection)
+        self._file: Pieces | None = None
         self._file_index = 0
+        self._unsent: deque[Read | _Unsent] = deque()
+        self._old: tuple[int, Pieces] | None = None  # the file of what is read anew, where it is another
         self._stream: StreamCursor | None = None
+        self._is_waiting = False  # for the stream's next chunk, with nothing else to give
         self._ahead: asyncio.Task[list[Read]] | None = None
+        self._is_at_rest = False
         self._is_closed = False
 
     async def next_batch(self, size: int) -> list[Read]:
         """The next pieces, about ``size`` bytes of them; empty at the end. Less where a stream is slow."""
         if self._is_closed:
             return []
+        self._is_at_rest = False
         batch = await (self._ahead or self._read_ahead(size))
         self._ahead = None
         if batch:
@@ -101,6 +121,30 @@ class UploadReader:
         self._ahead = asyncio.create_task(self._read(Batch(size)), name="reading ahead")
         return self._ahead
 
+    async def put_back(self, pieces: Sequence[Piece]) -> None:
+        """Take back pieces that were handed out and not sent; the next batch begins with them, read anew.
+
+        ``pieces`` are the last ones that were handed out, in order, without the files that failed. Until the
+        next batch no bytes are in memory, save those of a stream, and no file is open.
+        """
+        self._is_at_rest = True
+        batch: list[Read] = []
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if self._is_waiting:
+                ahead.cancel()  # the chunk that comes is not lost: the stream's cursor waits for it
+            await asyncio.wait([ahead])
+            batch = [] if ahead.cancelled() else ahead.result()
+        if self._is_closed:
+            return
+        self._unsent.extendleft(reversed([self._without_payload(piece) for piece in (*pieces, *batch)]))
+        await in_thread(self._rest)
+
+    def _without_payload(self, piece: Read) -> Read | _Unsent:
+        if not isinstance(piece, Extent) or isinstance(self._sources[piece.index], StreamSource):
+            return piece
+        return _Unsent(piece.index, piece.offset, len(piece.payload))
+
     async def close(self) -> None:
         """Stop reading and close what is open; idempotent."""
         self._is_closed = True
@@ -108,30 +152,38 @@ class UploadReader:
         if ahead is not None:
             ahead.cancel()
             await asyncio.wait([ahead])
-        if self._file is not None:
-            await in_thread(self._close_file)
+        self._unsent.clear()
+        await in_thread(self._rest)
+        self._cache.leave(self._follower)
         if self._stream is not None:
             await self._stream.close()
             self._stream = None
 
     async def _read(self, batch: Batch) -> list[Read]:
-        while not batch.is_full and (self._file or self._stream or self._left):
-            if self._stream is None and self._file is None:
+        while self._is_wanted(batch) and (self._unsent or self._file or self._stream or self._left):
+            if self._stream is None and self._file is None and not self._unsent:
                 source = self._sources[self._left[0]]
                 if isinstance(source, StreamSource):
                     self._left.popleft()
                     self._stream = StreamCursor(source, self._chunk_size)
-            if self._stream is None:
+            if self._stream is None or self._unsent:
                 await in_thread(self._read_files, batch)
             elif not await self._fill_from_stream(self._stream, batch):
                 break  # what is there goes out, for the rest the stream takes its time
         return batch.pieces
 
+    def _is_wanted(self, batch: Batch) -> bool:
+        return not (batch.is_full or self._is_at_rest or self._is_closed)
+
     async def _fill_from_stream(self, stream: StreamCursor, batch: Batch) -> bool:
         """Whether to go on with this batch."""
         try:
-            while not batch.is_full:
-                piece = await stream.next_piece(is_waiting=not batch.pieces)
+            while self._is_wanted(batch):
+                self._is_waiting = not batch.pieces
+                try:
+                    piece = await stream.next_piece(is_waiting=self._is_waiting)
+                finally:
+                    self._is_waiting = False
                 if piece is None:
                     return False
                 batch.add(piece)
@@ -150,8 +202,13 @@ class UploadReader:
 
     def _read_files(self, batch: Batch) -> None:
         """Read files until the batch is full or a stream is next."""
+        while self._unsent and self._is_wanted(batch):
+            self._read_anew(self._unsent.popleft(), batch)
+        if self._unsent:
+            return
+        self._rest_old()
         most = self.hashed + MAX_HASHED
-        while not batch.is_full and not self._is_closed and self.hashed < most:
+        while self._is_wanted(batch) and self.hashed < most and self._stream is None:
             if self._file is None:
                 if not self._left:
                     return
@@ -159,13 +216,11 @@ class UploadReader:
                 if isinstance(source, StreamSource):
                     return
                 self._file_index = self._left.popleft()
-                self._file = pieces_of(source, self._held.get(self._file_index, {}), self._chunk_size)
+                self._file = self._pieces_of(self._file_index)
             try:
                 piece = next(self._file)
             except TransferError as exc:
-                exc.file = "/".join(self._sources[self._file_index].file.path)
-                batch.add(FileFailed(self._file_index, exc))
-                self._file = None
+                self._failed(self._file_index, exc, batch)
                 continue
             if isinstance(piece, int):
                 self.hashed += piece
@@ -176,39 +231,134 @@ class UploadReader:
             else:
                 self.hashed += len(piece.payload)
 
+    def _read_anew(self, piece: Read | _Unsent, batch: Batch) -> None:
+        """Give a piece once more; as it fails, so does what comes after it of the same file."""
+        index = piece.index
+        if isinstance(piece, FileFailed) or isinstance(self._sources[index], StreamSource):
+            assert not isinstance(piece, _Unsent)
+            batch.add(piece)
+            return
+        if self._file is not None and index == self._file_index:
+            pieces = self._file
+        else:
+            if self._old is None or self._old[0] != index:
+                self._rest_old()
+                self._old = index, self._pieces_of(index)
+            pieces = self._old[1]
+        try:
+            if isinstance(piece, FileEnd):
+                pieces.check()
+                batch.add(piece)
+            elif isinstance(piece, _Unsent):
+                batch.add(pieces.again(piece.offset, piece.size))
+        except TransferError as exc:
+            while self._unsent and self._unsent[0].index == index:
+                self._unsent.popleft()
+            self._failed(index, exc, batch)
+
+    def _failed(self, index: int, error: TransferError, batch: Batch) -> None:
+        error.file = "/".join(self._sources[index].file.path)
+        batch.add(FileFailed(index, error))
+        if self._old is not None and self._old[0] == index:
+            self._rest_old()
+        if self._file is not None and self._file_index == index:
+            self._close_file()
+
+    def _pieces_of(self, index: int) -> Pieces:
+        held = self._held.get(index, {})
+        return pieces_of(self._sources[index], held, self._chunk_size, self._cache, self._follower)
+
+    def _rest(self) -> None:
+        self._rest_old()
+        if self._file is not None:
+            self._file.rest()
+        self._cache.rest(self._follower)
+
+    def _rest_old(self) -> None:
+        old, self._old = self._old, None
+        if old is not None:
+            old[1].rest()
+
     def _close_file(self) -> None:
         file, self._file = self._file, None
-        close = getattr(file, "close", None)
-        if close is not None:
-            close()
+        if file is not None:
+            file.rest()
 
 
 async def file_digests(
-    sources: Sequence[Source], indexes: Sequence[int], is_wanted: Callable[[], bool] = lambda: True
+    sources: Sequence[Source],
+    indexes: Sequence[int],
+    is_wanted: Callable[[], bool] = lambda: True,
+    *,
+    cache: BlockCache | None = None,
 ) -> list[FileEnd]:
     """Size and digest of files, as they are now; those that cannot be read (again) are left out.
 
-    Asked now and then, ``is_wanted`` says whether to go on.
+    Asked now and then, ``is_wanted`` says whether to go on. What readers with the same ``cache`` have hashed
+    is not read again, nor do they hash what is read here.
     """
+    cache = cache or BlockCache(0)
+    follower = cache.join(sources, indexes)
     ends: list[FileEnd] = []
-    wanted = [sources[index] for index in indexes]
-    readers = deque(pieces_of(source, {}, MIB) for source in wanted if not isinstance(source, StreamSource))
-    while readers and is_wanted():
-        await in_thread(_digest_some, readers, ends)
+    wanted = deque(sources[index] for index in indexes if not isinstance(sources[index], StreamSource))
+    digester = _Digester(cache, follower, wanted, ends)
+    try:
+        while digester.is_at_work and is_wanted():
+            await in_thread(digester.digest_some)
+    finally:
+        await in_thread(digester.close)
     return ends
 
 
-def _digest_some(readers: deque[Iterator[Extent | FileEnd | int]], ends: list[FileEnd]) -> None:
-    hashed = 0
-    while readers and hashed < MAX_HASHED:
-        try:
-            piece = next(readers[0])
-        except TransferError:
-            readers.popleft()
-            continue
-        if isinstance(piece, FileEnd):
-            ends.append(piece)
-            readers.popleft()
-        elif isinstance(piece, Extent):
-            hashed += len(piece.payload)
-        hashed += PIECE_COST
+class _Digester:
+    """Reads files for nothing but their digests, in a thread."""
+
+    def __init__(
+        self, cache: BlockCache, follower: Follower, wanted: deque[Source], ends: list[FileEnd]
+    ) -> None:
+        self._cache = cache
+        self._follower = follower
+        self._wanted = wanted
+        self._ends = ends
+        self._file: Pieces | None = None
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether there is a file left."""
+        return bool(self._wanted)
+
+    def digest_some(self) -> None:
+        """Go on, for as long as one may stay in a thread."""
+        hashed = 0
+        while self._wanted and hashed < MAX_HASHED:
+            source = self._wanted[0]
+            if self._file is None:
+                self._file = pieces_of(source, {}, MIB, self._cache, self._follower)
+            try:
+                digest = self._cache.digest(source.file.index, source.file.size or 0)
+                if digest is not None:
+                    self._file.check()
+                    piece: Extent | FileEnd | int = FileEnd(source.file.index, source.file.size or 0, digest)
+                else:
+                    piece = next(self._file)
+            except TransferError:
+                self._next_file()
+                continue
+            if isinstance(piece, FileEnd):
+                self._ends.append(piece)
+                self._next_file()
+            elif isinstance(piece, Extent):
+                hashed += len(piece.payload)
+            hashed += PIECE_COST
+
+    def _next_file(self) -> None:
+        self._wanted.popleft()
+        if self._file is not None:
+            self._file.rest()
+            self._file = None
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._file is not None:
+            self._file.rest()
+        self._cache.leave(self._follower)

@@ -35,8 +35,40 @@ class Sink(Protocol):
         """
         ...
 
+    @property
+    def skipped(self) -> Sequence[int]:
+        """After `open`: files that are not wanted, as something of their name is there (`Conflict.SKIP`).
+
+        ``paths`` says what; no pieces of theirs are expected.
+        """
+        ...
+
+    @property
+    def lookalikes(self) -> Sequence[int]:
+        """After `open`: wanted files of whose final name and size a file is there already; see `adopt`."""
+        ...
+
+    async def adopt(self, index: int, size: int, digest: bytes) -> bool:
+        """Whether the lookalike of a file is that file, by its digest (BLAKE3, 32 bytes).
+
+        If so it is the result: ``paths`` has it, and no pieces of the file are expected. If not, or when it
+        is gone, the file is still wanted.
+        """
+        ...
+
     async def store(self, pieces: Sequence[Piece]) -> Stored:
         """Take pieces in the order in which they were sent. What goes wrong with a file is in the report."""
+        ...
+
+    async def reopen(self) -> Sequence[HeldBlocks]:
+        """The connection was lost, and there is a new one: say what is here, as `open` does.
+
+        Files that are not confirmed come again, but for the blocks that this returns. Files that are
+        confirmed stay so. May be called several times.
+
+        Raises:
+            SaveFailed: This sink cannot go on.
+        """
         ...
 
     async def close(self, *, keep_parts: bool) -> None:
@@ -52,6 +84,41 @@ class Sink(Protocol):
     def contents(self) -> Mapping[int, bytes]:
         """The confirmed files themselves, by index; empty for a sink that is not memory."""
         ...
+
+
+class BaseSink:
+    """For a program's own sink: what it need not have. Files are asked for in full, and once.
+
+    It is left to say ``open``, ``store`` and ``close``.
+    """
+
+    @property
+    def paths(self) -> Mapping[int, Path]:
+        """No file is anywhere."""
+        return {}
+
+    @property
+    def contents(self) -> Mapping[int, bytes]:
+        """Nothing is kept."""
+        return {}
+
+    @property
+    def skipped(self) -> Sequence[int]:
+        """Every file is wanted."""
+        return ()
+
+    @property
+    def lookalikes(self) -> Sequence[int]:
+        """Nothing is here already."""
+        return ()
+
+    async def adopt(self, index: int, size: int, digest: bytes) -> bool:
+        """Nothing is here already."""
+        return False
+
+    async def reopen(self) -> Sequence[HeldBlocks]:
+        """What has been taken cannot be taken again. Raises SaveFailed."""
+        raise SaveFailed("the connection was lost, and this download cannot take a file twice")
 
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)

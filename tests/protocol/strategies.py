@@ -51,13 +51,20 @@ offered_files = st.builds(
     index=indexes,
     path=st.lists(texts(64), min_size=1, max_size=5).map(tuple),
     size=st.none() | numbers,
-    kind=st.sampled_from(FileKind),
+    kind=st.sampled_from([FileKind.FILE, FileKind.DIRECTORY]),
     media_type=st.none() | texts(255),
     mtime_ns=st.none() | st.integers(-(2**63), 2**63 - 1),
     executable=st.booleans(),
     source_id=st.none() | st.binary(min_size=16, max_size=16),
     preview=st.none() | st.binary(max_size=50),
     metadata=st.none() | st.binary(max_size=50),
+) | st.builds(
+    OfferedFile,
+    index=indexes,
+    path=st.lists(texts(64), min_size=1, max_size=5).map(tuple),
+    size=st.just(0),
+    kind=st.just(FileKind.LINK),
+    target=texts(1024),
 )
 
 

@@ -250,6 +250,30 @@ HOSTILE = {
     "a kind that is a list": pack(
         [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": 0, "kind": []}]}]
     ),
+    "a link to nothing": pack(
+        [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": 0, "kind": "link"}]}]
+    ),
+    "a link with a size": pack(
+        [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": 5, "kind": "link", "target": "b"}]}]
+    ),
+    "a link of unknown size": pack(
+        [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": None, "kind": "link", "target": "b"}]}]
+    ),
+    "a target that is a list": pack(
+        [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": 0, "kind": "link", "target": []}]}]
+    ),
+    "a target of 1,025 bytes": pack(
+        [
+            4,
+            {
+                "offer": 1,
+                "files": [{"index": 0, "path": ["a"], "size": 0, "kind": "link", "target": "x" * 1025}],
+            },
+        ]
+    ),
+    "a file with a target": pack(
+        [4, {"offer": 1, "files": [{"index": 0, "path": ["a"], "size": 0, "target": "b"}]}]
+    ),
     "more ranges than a frame may have": pack(
         [16, {"job": 1, "files": [[i * 2, i * 2] for i in range(4097)]}]
     ),

@@ -13,7 +13,7 @@ from aiortc import RTCDataChannel, RTCPeerConnection
 import p2pshare
 from p2pshare import events as ev
 from p2pshare.errors import SharingNotAvailable
-from p2pshare.model import MIB
+from p2pshare.model import MIB, Limits
 from p2pshare.session import Link, Session
 from p2pshare.storage import from_bytes
 from tests.session.peers import Heard, offer_of
@@ -185,7 +185,11 @@ async def test_a_peer_without_p2pshare_is_not_available_until_it_attaches() -> N
 
 
 async def test_a_connection_that_closes_takes_the_peer_with_it() -> None:
-    async with two_pcs() as (one_pc, two_pc), Session() as one, Session() as two:
+    async with (
+        two_pcs() as (one_pc, two_pc),
+        Session(limits=Limits(reconnect_timeout_s=0)) as one,
+        Session() as two,
+    ):
         link = one.attach(one_pc, peer="two")
         two.attach(two_pc, peer="one")
         await connect(one_pc, two_pc)

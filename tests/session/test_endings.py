@@ -24,8 +24,8 @@ from p2pshare.errors import (
 from p2pshare.model import EVERYONE, MIB, HeldBlocks, Limits, OfferedFile, Piece
 from p2pshare.protocol import frames as f
 from p2pshare.session import Link, Session
+from p2pshare.session.delivery import DeliveryState
 from p2pshare.session.rendezvous import MAX_UNFINISHED
-from p2pshare.session.upload import DeliveryState
 from p2pshare.storage import MemorySink, Stored, from_bytes, from_stream
 from p2pshare.storage.threads import MAX_THREADS, in_thread
 from signaling.server import SignalingServer
@@ -295,7 +295,7 @@ async def test_an_upload_cancelled_from_a_callback_leaves_nothing_behind(tmp_pat
             await upload
         with pytest.raises(TransferCancelled):
             await download
-        assert not peers.alice._deliveries
+        assert not peers.alice._outgoing._deliveries
 
 
 # Sessions that close -----------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ async def test_a_member_that_offers_on_and_on_gets_a_few_connections_at_a_time()
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(SignalingServer("127.0.0.1", 0))
         alice = await stack.enter_async_context(p2pshare.join(server.url, room="den", name="alice"))
-        room = alice._room
+        room = alice._peers.room
         assert room is not None
         rendezvous = room._rendezvous
         assert rendezvous is not None

@@ -30,7 +30,7 @@ from signaling.server import SignalingServer
 from tests.session.peers import Heard, Pair, offer_of, pair
 from tests.support.needs import needs_command, needs_tmpfs
 
-HASTY = Limits(silence_timeout_s=1.0, lost_timeout_s=2.0)
+HASTY = Limits(reconnect_timeout_s=0, silence_timeout_s=1.0, lost_timeout_s=2.0)
 
 
 async def failure_of(upload: p2pshare.Upload, peer: str = "bob") -> TransferError:

@@ -334,7 +334,9 @@ class DataChannels:
         self._reset_by_peer.discard(stream_id)
         self._peer_channels.discard(stream_id)
         self._overhead.pop(stream_id, None)
-        self._set_state(self._channels.pop(stream_id), "closed")
+        channel = self._channels.pop(stream_id, None)
+        if channel is not None:  # else a listener to another channel's end has closed it meanwhile
+            self._set_state(channel, "closed")
 
     def _set_state(self, channel: RTCDataChannel, state: str) -> None:
         try:
