@@ -265,8 +265,10 @@ class Delivery:
             self._decide(DeliveryState.COMPLETED, None)
         else:
             error = transfer_error(event.code, event.reason, peer=self.peer, remote=True)
-            is_declined = isinstance(error, OfferDeclined)
-            self._decide(DeliveryState.DECLINED if is_declined else DeliveryState.FAILED, error)
+            if isinstance(error, OfferDeclined):
+                self._decide(DeliveryState.DECLINED, error)
+            else:
+                self.fail(error)
         self._offer = 0
 
     async def _answer_have(self, event: e.HaveAsked) -> None:
@@ -278,7 +280,7 @@ class Delivery:
             return link.is_open and link.core.uploads.is_offered(event.offer)
 
         async with link.hashing:  # one at a time, or a peer that asks 16 times takes every thread
-            ends = await file_digests(self.upload.sources, event.files, is_wanted)
+            ends = await file_digests(self.upload.sources, event.files, is_wanted, cache=self.upload.cache)
         link.core.uploads.answer_have(event.offer, event.query, ends)
         link.touch()
 

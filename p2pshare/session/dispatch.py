@@ -113,13 +113,14 @@ class Dispatcher:
         self._streams.add(stream)
         return stream
 
-    def emit(self, event: Event) -> None:
-        """Tell everybody."""
+    def emit(self, event: Event) -> bool:
+        """Tell everybody; returns whether a callback took it."""
         for stream in list(self._streams):
             stream.put(event)
-        for event_type, callback in list(self._callbacks):
-            if isinstance(event, event_type):
-                self._call(callback, event)
+        callbacks = [callback for event_type, callback in self._callbacks if isinstance(event, event_type)]
+        for callback in callbacks:
+            self._call(callback, event)
+        return bool(callbacks)
 
     def _call(self, callback: Callable[[Any], object], event: Event) -> None:
         try:

@@ -84,6 +84,7 @@ class Download(Handle[T]):
         self._receiver: Receiver | None = None
         self._cancelled: TransferCancelled | None = None
         self._keep_parts = True
+        self._was_accepted = False
         self._error: TransferError | None = None
 
     def __repr__(self) -> str:
@@ -165,6 +166,9 @@ class Download(Handle[T]):
         finally:
             if isinstance(error, TransferCancelled) and error.remote:
                 self._keep_parts = False
+            if self._cancelled is not None and not self._was_accepted and standing is not None:
+                # Its sender has not heard of the download, and would wait for an answer to the offer.
+                self._owner.offers.give_up(standing, sorted(self._by_index), self._cancelled.reason)
             try:
                 if sink is not None:
                     await sink.close(keep_parts=self._keep_parts)
@@ -231,6 +235,7 @@ class Download(Handle[T]):
         held = [blocks for blocks in held if blocks.index in wanted]
         self._recount(held)
         job = link.core.downloads.accept(standing.number, sorted(wanted), held)
+        self._was_accepted = True
         self._receiver = receiver
         self.is_interrupted = False
         receiver.start(job, refused, is_paused=self.is_paused)
@@ -326,10 +331,9 @@ class Download(Handle[T]):
             failure = as_transfer_error(error)
             failure.job_id, failure.peer = self.id, self.peer
             self._fail(error)
-            if isinstance(error, TransferCancelled):
-                self._owner.emit(ev.DownloadCancelled(self.id, self.peer, failure))
-            else:
-                self._owner.emit(ev.DownloadFailed(self.id, self.peer, failure))
+            event = ev.DownloadCancelled if isinstance(error, TransferCancelled) else ev.DownloadFailed
+            if self._owner.emit(event(self.id, self.peer, failure)):
+                self._was_told()
         self._progressed()
         self._owner.download_ended(self)
 

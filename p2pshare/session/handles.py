@@ -72,8 +72,8 @@ class Handle(ABC, Generic[T]):
 
     ``await handle`` gives the result or raises the job's error; cancelling the task that awaits cancels the
     job. ``async for progress in handle`` gives the newest `Progress` until the job ends, never a backlog.
-    An error that nobody awaited is logged when the handle is dropped, as for an asyncio.Future; our own
-    cancel() is none.
+    An error that nobody awaited, and that no callback was told, is logged when the handle is dropped, as for
+    an asyncio.Future; our own cancel() is none.
     """
 
     def __init__(self, job_id: int) -> None:
@@ -146,3 +146,8 @@ class Handle(ABC, Generic[T]):
             self._outcome.set_exception(error)
             if isinstance(error, TransferCancelled) and not error.remote:
                 self._outcome.exception()  # whoever cancelled knows
+
+    def _was_told(self) -> None:
+        """A callback of the program has heard of the outcome: it is no secret that nobody awaited."""
+        if self._outcome.done() and not self._outcome.cancelled():
+            self._outcome.exception()

@@ -39,7 +39,7 @@ class Incoming:
 
     def __init__(
         self,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], bool],
         tasks: TaskSet,
         limits: Limits,
         job_ids: Iterator[int],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from p2pshare import events as ev
 from p2pshare.errors import ConnectionLost, DownloadNotAvailable, P2PShareError, show_reason
 from p2pshare.events import AvailableFile, Event, Offer
-from p2pshare.model import OfferedFile
+from p2pshare.model import ErrorCode, OfferedFile
 from p2pshare.protocol import events as e
 from p2pshare.protocol.states import LinkState
 from p2pshare.session.link import Link, as_transfer_error
@@ -82,7 +82,7 @@ class _Settled:
 class OfferTable:
     """All offers of all peers of a session."""
 
-    def __init__(self, emit: Callable[[Event], None], *, reconnect_timeout_s: float) -> None:
+    def __init__(self, emit: Callable[[Event], bool], *, reconnect_timeout_s: float) -> None:
         self._emit = emit
         self._timeout_s = reconnect_timeout_s
         self._ids = itertools.count(1)
@@ -195,6 +195,14 @@ class OfferTable:
         if standing.key is not None:
             self._settle(standing, (code, reason))
         self.end(standing, reason or "declined")
+
+    def give_up(self, standing: Standing, indexes: Sequence[int], reason: str) -> None:
+        """A download of these files was cancelled before its sender heard of it: the files are declined."""
+        if len(indexes) == len(standing.offer.files):
+            self.decline(standing, ErrorCode.CANCELLED, reason)
+        elif standing.link is not None:
+            standing.link.core.downloads.decline_files(standing.number, indexes, ErrorCode.CANCELLED, reason)
+            standing.link.touch()
 
     def end(self, standing: Standing, reason: str) -> None:
         """Nobody can begin a download any more; those that run go on."""

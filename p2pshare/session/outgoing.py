@@ -24,7 +24,7 @@ class Outgoing:
 
     def __init__(
         self,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], bool],
         tasks: TaskSet,
         limits: Limits,
         peers: Peers,

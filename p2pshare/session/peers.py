@@ -48,7 +48,7 @@ class PeersOwner(LinkOwner, Protocol):
     def accelerate(self) -> bool:
         """Whether attached connections get the fast data path."""
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event) -> bool:
         """Tell the program."""
 
     def needs(self, link: Link) -> bool:

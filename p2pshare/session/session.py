@@ -413,9 +413,9 @@ class Session:
         """
         return self._dispatcher.events()
 
-    def emit(self, event: Event) -> None:
-        """Tell the program; jobs and links of this session call it."""
-        self._dispatcher.emit(event)
+    def emit(self, event: Event) -> bool:
+        """Tell the program; jobs and links of this session call it. Returns whether a callback took it."""
+        return self._dispatcher.emit(event)
 
     # The end -------------------------------------------------------------------------------------------
 

@@ -92,6 +92,7 @@ class Upload(Handle[UploadResult]):
         self.is_paused = False
         "Whether pause() holds for all recipients, those to come included."
         self._required: set[str] = set()  # whom await waits for
+        self._untold = False  # whether a failure was told to no callback
 
     def __repr__(self) -> str:
         return f"<Upload {self.id}: {len(self.files)} files to {sorted(self.deliveries)}>"
@@ -209,10 +210,10 @@ class Upload(Handle[UploadResult]):
         self._progressed()
         if error is None:
             self.owner.emit(ev.UploadCompleted(self.id, peer))
-        elif isinstance(error, TransferCancelled):
-            self.owner.emit(ev.UploadCancelled(self.id, peer, error))
         else:
-            self.owner.emit(ev.UploadFailed(self.id, peer, error))
+            event = ev.UploadCancelled if isinstance(error, TransferCancelled) else ev.UploadFailed
+            if not self.owner.emit(event(self.id, peer, error)):
+                self._untold = True
         self._finish_if_over()
         self._close_if_over()
 
@@ -232,6 +233,8 @@ class Upload(Handle[UploadResult]):
             self._succeed(result)
             return
         self._fail(UploadError(result=result, failures=failures, job_id=self.id))
+        if not self._untold:
+            self._was_told()
 
     def _close_if_over(self) -> None:
         if self.stays_open or not all(each.state.is_outcome for each in self.deliveries.values()):

@@ -23,11 +23,11 @@ from p2pshare.storage.beneath import Folder
 from p2pshare.storage.journal import Journal
 from p2pshare.storage.locks import lock
 from p2pshare.storage.names import JOURNAL_SUFFIX, MAX_NAME_BYTES, PART_SUFFIX, shortened
+from p2pshare.storage.positioned import by_block, pread, write_all
 
 logger = logging.getLogger(__name__)
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL
-_MAX_BUFFERS = 512  # of one pwritev; Linux takes 1024
 
 
 def is_resumable(file: OfferedFile) -> bool:
@@ -182,7 +182,7 @@ class Part:
             self._check_stop()
             start = block * BLOCK_SIZE
             length = min(BLOCK_SIZE, self.file.size - start)
-            payload = _pread(self.fd, length, start)
+            payload = pread(self.fd, length, start)
             if len(payload) < length or blake3(payload).digest() != claimed[block]:
                 continue
             if start == self._hashed_to:
@@ -209,12 +209,12 @@ class Part:
         if self._journal is None:
             self._write(offset, payloads)
         else:  # block by block: whenever it ends, one block at most is here that the journal does not have
-            for start, of_block in _by_block(payloads, offset):
+            for start, of_block in by_block(payloads, offset):
                 self._write(start, of_block)
         return length
 
     def _write(self, offset: int, payloads: Sequence[Payload]) -> None:
-        _write_all(self.fd, payloads, offset)
+        write_all(self.fd, payloads, offset)
         for payload in self._in_few(payloads):
             if self._journal is None:
                 self._hasher.update(payload)
@@ -252,7 +252,7 @@ class Part:
             self._hasher, self._hashed_to = hasher.copy(), end
         while self._hashed_to < offset:
             self._check_stop()
-            payload = _pread(self.fd, min(MIB, offset - self._hashed_to), self._hashed_to)
+            payload = pread(self.fd, min(MIB, offset - self._hashed_to), self._hashed_to)
             if not payload:
                 raise SaveFailed("the file was truncated by someone else")
             self._hasher.update(payload)
@@ -378,62 +378,6 @@ def _remove_stale(folder: Folder, name: str, key: str) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _by_block(payloads: Sequence[Payload], offset: int) -> Iterator[tuple[int, list[Payload]]]:
-    """Consecutive bytes by the block that they are in, each with where it begins."""
-    start, end = offset, offset - offset % BLOCK_SIZE + BLOCK_SIZE
-    of_block: list[Payload] = []
-    for payload in payloads:
-        while offset + len(payload) >= end:
-            of_block.append(memoryview(payload)[: end - offset])
-            yield start, of_block
-            payload = memoryview(payload)[end - offset :]
-            start = offset = end
-            end += BLOCK_SIZE
-            of_block = []
-        if payload:
-            of_block.append(payload)
-            offset += len(payload)
-    if of_block:
-        yield start, of_block
-
-
-def _write_all(fd: int, payloads: Sequence[Payload], offset: int) -> None:
-    """Write every byte: a system call may write fewer than it was given."""
-    for first in range(0, len(payloads), _MAX_BUFFERS):
-        buffers: list[Payload] = list(payloads[first : first + _MAX_BUFFERS])
-        while buffers:
-            written = _pwritev(fd, buffers, offset)
-            offset += written
-            while buffers and written >= len(buffers[0]):
-                written -= len(buffers.pop(0))
-            if written:
-                buffers[0] = memoryview(buffers[0])[written:]
-
-
-def _pwritev(fd: int, buffers: Sequence[Payload], offset: int) -> int:
-    if hasattr(os, "pwritev"):
-        return os.pwritev(fd, buffers, offset)
-    os.lseek(fd, offset, os.SEEK_SET)  # Windows
-    return os.write(fd, buffers[0])
-
-
-def _pread(fd: int, length: int, offset: int) -> bytes:
-    """So many bytes, or what there is up to the end of the file."""
-    pieces: list[bytes] = []
-    while length > 0 and (piece := _pread_some(fd, length, offset)):
-        pieces.append(piece)
-        length -= len(piece)
-        offset += len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _pread_some(fd: int, length: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(fd, length, offset)
-    os.lseek(fd, offset, os.SEEK_SET)
-    return os.read(fd, length)
 
 
 _sync = getattr(os, "fdatasync", os.fsync)

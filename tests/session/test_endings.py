@@ -456,3 +456,22 @@ async def test_a_stream_of_an_upload_that_is_cancelled_at_once_is_closed() -> No
         upload = session.send_files(from_stream("s", stream))
         upload.cancel()
         await stream.closed.wait()
+
+
+async def test_a_failure_that_a_callback_was_told_is_not_logged_as_one_that_nobody_awaited(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pair(tmp_path) as peers:
+        heard = Heard(peers.bob)
+        told: list[ev.UploadFailed] = []
+        for callback in (told.append, None):
+            if callback is not None:
+                off = peers.alice.on(ev.UploadFailed, callback)
+            upload = peers.alice.send_files(from_bytes("a", b"1"), to="bob")
+            peers.bob.decline((await heard.first(ev.FileOffered, 1 + (callback is None))).offer)
+            await upload.wait()
+            del upload
+            gc.collect()
+            off()
+            assert caplog.text.count("never retrieved") == (callback is None)
+    assert len(told) == 1

@@ -165,6 +165,22 @@ async def test_a_sender_that_closes_its_session_is_not_waited_for(tmp_path: Path
         assert raised.value.remote
 
 
+async def test_a_download_that_is_cancelled_before_its_sender_heard_of_it_ends_there_as_well(
+    tmp_path: Path,
+) -> None:
+    async with pair(tmp_path) as peers:
+        heard = Heard(peers.bob)
+        upload = peers.alice.send_files(from_bytes("a.bin", bytes(KIB)), to="bob")
+        download = peers.bob.download_file((await offer_of(heard)).files[0])
+        download.cancel("changed my mind")
+        with pytest.raises(UploadError) as raised:
+            await upload
+        error = raised.value.failures["bob"]
+        assert isinstance(error, TransferCancelled)
+        assert (error.remote, error.reason) == (True, "changed my mind")
+        assert upload.deliveries["bob"].state is DeliveryState.CANCELLED
+
+
 # Pause, and pace ------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,6 @@ def unprivileged() -> Unprivileged:
 def blocks_of_1_kib() -> Iterator[int]:
     """Blocks of 1 KiB instead of 1 MiB, so that a file of many is still small."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("part", "journal", "reading", "block_cache", "memory"):
+        for module in ("part", "positioned", "journal", "reading", "block_cache", "memory"):
             patch.setattr(f"p2pshare.storage.{module}.BLOCK_SIZE", 1024)
         yield 1024

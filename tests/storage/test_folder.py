@@ -14,7 +14,7 @@ import pytest
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied
 from p2pshare.model import MIB, Extent, FileEnd, FileKind, OfferedFile
-from p2pshare.storage import FolderSink, list_sources
+from p2pshare.storage import FolderSink, list_sources, positioned
 from p2pshare.storage import part as part_module
 from p2pshare.storage.beneath import Folder, Way
 from tests.storage.conftest import Unprivileged
@@ -315,14 +315,14 @@ async def test_the_loop_runs_on_while_the_disk_is_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = part_module._write_all
+    real = positioned.write_all
 
     def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
         loop.call_soon_threadsafe(is_stuck.set)
         assert disk.wait(60), "the loop waited for the disk"
         real(fd, payloads, offset)
 
-    monkeypatch.setattr(part_module, "_write_all", stuck)
+    monkeypatch.setattr(part_module, "write_all", stuck)
     sink = FolderSink(tmp_path, [offered("a", b"x")], limits=NO_RESERVE)
     await sink.open()
     storing = asyncio.create_task(sink.store([*extents(0, b"x"), end(0, b"x")]))
@@ -336,14 +336,14 @@ async def test_a_cancelled_store_ends_before_the_sink_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = part_module._write_all
+    real = positioned.write_all
 
     def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
         loop.call_soon_threadsafe(is_stuck.set)
         assert disk.wait(60)
         real(fd, payloads, offset)  # EBADF, had the file been closed
 
-    monkeypatch.setattr(part_module, "_write_all", stuck)
+    monkeypatch.setattr(part_module, "write_all", stuck)
     sink = FolderSink(tmp_path, [offered("a", b"x")], limits=NO_RESERVE)
     await sink.open()
     storing = asyncio.create_task(sink.store([*extents(0, b"x"), end(0, b"x")]))

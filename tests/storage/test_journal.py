@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from p2pshare.model import BLOCK_SIZE, OfferedFile
-from p2pshare.storage import part as part_module
+from p2pshare.storage import positioned
 from p2pshare.storage.beneath import Beneath
 from p2pshare.storage.part import Part, part_key
 from tests.support.needs import only_on
@@ -130,7 +130,7 @@ def test_going_on_with_a_large_part_reads_it_once(tmp_path: Path, monkeypatch: p
         part.write(at, [block])
     part.close()
     read = 0
-    real = part_module._pread_some
+    real = positioned._pread_some
 
     def count(fd: int, length: int, offset: int) -> bytes:
         nonlocal read
@@ -138,7 +138,7 @@ def test_going_on_with_a_large_part_reads_it_once(tmp_path: Path, monkeypatch: p
         read += len(payload)
         return payload
 
-    monkeypatch.setattr(part_module, "_pread_some", count)
+    monkeypatch.setattr(positioned, "_pread_some", count)
     found = Part.resume(file, folder, "a", part_key("", file))
     assert found is not None
     again, held = found

@@ -27,6 +27,7 @@ from p2pshare.storage import (
     Stored,
     UploadReader,
     list_sources,
+    positioned,
 )
 from p2pshare.storage import part as part_module
 from tests.storage.test_resume import digests
@@ -147,7 +148,7 @@ async def test_what_came_in_part_costs_no_second_reading_of_the_file(
     def no_read(fd: int, length: int, offset: int) -> bytes:
         raise AssertionError(f"{length:,} bytes are read again")
 
-    monkeypatch.setattr(part_module, "_pread_some", no_read)
+    monkeypatch.setattr(positioned, "_pread_some", no_read)
     await sink.reopen()
     report = await sink.store([*extents(0, WHOLE, start=4 * BLOCK_SIZE), end(0, WHOLE)])
     assert list(report.confirmed) == [0]
@@ -212,14 +213,14 @@ async def test_a_store_that_was_cut_short_has_stored_what_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = part_module._write_all
+    real = positioned.write_all
 
     def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
         loop.call_soon_threadsafe(is_stuck.set)
         assert disk.wait(60)
         real(fd, payloads, offset)
 
-    monkeypatch.setattr(part_module, "_write_all", stuck)
+    monkeypatch.setattr(part_module, "write_all", stuck)
     files = [offered("small", b"small"), replace(FILE, index=1)]
     sink = new_sink("folder", tmp_path, files)
     await sink.open()

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from p2pshare.errors import IntegrityError
 from p2pshare.model import BLOCK_SIZE, MIB, Extent, HeldBlocks, OfferedFile
-from p2pshare.storage import FolderSink, list_sources
+from p2pshare.storage import FolderSink, list_sources, positioned
 from p2pshare.storage import part as part_module
 from p2pshare.storage.beneath import Way
 from tests.storage.test_beneath import WAYS
@@ -79,7 +79,7 @@ async def test_held_blocks_from_the_start_on_are_read_once(
 ) -> None:
     await break_off(tmp_path, 4 * BLOCK_SIZE)
     read = 0
-    real = part_module._pread_some
+    real = positioned._pread_some
 
     def count(fd: int, length: int, offset: int) -> bytes:
         nonlocal read
@@ -87,7 +87,7 @@ async def test_held_blocks_from_the_start_on_are_read_once(
         read += len(payload)
         return payload
 
-    monkeypatch.setattr(part_module, "_pread_some", count)
+    monkeypatch.setattr(positioned, "_pread_some", count)
     sink = new_sink(tmp_path)
     await sink.open()
     await finish(sink, 4 * BLOCK_SIZE)
@@ -356,7 +356,7 @@ async def test_opening_that_is_cancelled_does_not_hash_to_the_end_and_keeps_what
     loop = asyncio.get_running_loop()
     begun, hashed = asyncio.Event(), 0
     sink = new_sink(tmp_path)
-    pread = part_module._pread
+    pread = positioned.pread
 
     def first_block(fd: int, length: int, offset: int) -> bytes:
         nonlocal hashed
@@ -365,7 +365,7 @@ async def test_opening_that_is_cancelled_does_not_hash_to_the_end_and_keeps_what
         sink._stop.wait()
         return pread(fd, length, offset)
 
-    monkeypatch.setattr(part_module, "_pread", first_block)
+    monkeypatch.setattr(part_module, "pread", first_block)
     opening = asyncio.create_task(sink.open())
     await begun.wait()
     opening.cancel()
