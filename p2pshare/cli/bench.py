@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
@@ -27,7 +26,7 @@ from p2pshare.errors import IntegrityError, SharingNotAvailable, TransferError
 from p2pshare.events import Offer
 from p2pshare.model import MIB, Extent, HeldBlocks, OfferedFile, Piece
 from p2pshare.session import Session
-from p2pshare.storage import Sink, SourceLike, Stored, from_stream
+from p2pshare.storage import BaseSink, SourceLike, Stored, from_stream
 
 FILE_NAME: Final = "p2pshare-bench"
 _BLOCK: Final = bytes(range(256)) * (MIB // 256)
@@ -59,7 +58,7 @@ async def bench(options: BenchOptions, display: Display) -> None:
             display.note(f"at the other end, type:\n\n    p2pshare bench --room {room} --server {server}\n")
         else:
             place = Place(server=server, room=room, name=options.name)
-        session = await stack.enter_async_context(in_room(place, display))
+        session = await stack.enter_async_context(in_room(place, display, command="bench"))
         offers: asyncio.Queue[Offer] = asyncio.Queue()
         session.on(ev.FileOffered, lambda event: offers.put_nowait(event.offer))
         deadline = deadline_in(options.timeout_s)
@@ -125,23 +124,13 @@ def _made_up(size: int) -> SourceLike:
     return from_stream(FILE_NAME, blocks(), size=size)
 
 
-class CountingSink(Sink):
+class CountingSink(BaseSink):
     """Keeps nothing of one file but its length and its digest."""
 
     def __init__(self, files: Sequence[OfferedFile]) -> None:
         self._file = files[0]
         self._hasher = blake3()
         self._size = 0
-
-    @property
-    def paths(self) -> Mapping[int, Path]:
-        """No file is anywhere."""
-        return {}
-
-    @property
-    def contents(self) -> Mapping[int, bytes]:
-        """Nothing is kept."""
-        return {}
 
     async def open(self) -> Sequence[HeldBlocks]:
         """Nothing is held."""
