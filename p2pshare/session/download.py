@@ -220,7 +220,7 @@ class Download(Handle[T]):
 
         def changed(stored: int, confirmed: Sequence[int]) -> None:
             self._done.update(confirmed)
-            standing.in_place.update(confirmed)
+            standing.keep(confirmed, link)
             self._changed(stored, len(confirmed))
 
         receiver = Receiver(
@@ -261,10 +261,7 @@ class Download(Handle[T]):
             and await self._unless_cancelled(sink.adopt(index, *digests[index]), "comparing a file")
         ]
         self._done.update(adopted)
-        standing.in_place.update(adopted)
-        if standing.link is not None and adopted:
-            standing.link.core.downloads.keep(standing.number, adopted)
-            standing.link.touch()
+        standing.keep(adopted, None)
         self._recount(())
         return True
 

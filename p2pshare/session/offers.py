@@ -57,6 +57,13 @@ class Standing:
         self._change.set()
         self._change = asyncio.Event()
 
+    def keep(self, indexes: Sequence[int], told_on: Link | None) -> None:
+        """Files are in place; their sender hears of it, unless a job's CONFIRM tells it on its present link."""
+        self.in_place.update(indexes)
+        if indexes and self.link is not None and self.link is not told_on:
+            self.link.core.downloads.keep(self.number, indexes)
+            self.link.touch()
+
     async def on_link(self) -> Link:
         """The link on which it stands, as soon as its sender is there.
 
