@@ -16,6 +16,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from benchmarks.report import save
 from benchmarks.transfer import share, write_random
 
 KIB = 1024
+DEFAULT_BUFFER = ("--buffer", "106496")  # of which the kernel makes twice as much
+_CONNECT_TRIES = 50
 Network = Callable[[], AbstractContextManager[Hosts]]
 
 
@@ -44,6 +47,10 @@ class Row:
     size_mib: float = 512
     options: tuple[str, ...] = ()
     network: Network = two_hosts
+    path: NetworkPath | None = None
+    "An emulated path in place of a network, with other losses in each run."
+    seconds: float = 0.0
+    "Send for so long rather than a size; the rate of the second half, after slow start, is told as well."
     kind: str = "raw"
     "``raw``: a bare channel; ``share``: file to file, verified and fsynced; ``iperf3``: the line, by TCP."
     timeout_s: float = 300.0
@@ -55,6 +62,8 @@ class Figures:
 
     rates: list[float] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
+    later: list[float] = field(default_factory=list)
+    "The rates after slow start."
     error: str = ""
 
     def as_dict(self, row: Row) -> dict[str, Any]:
@@ -64,6 +73,9 @@ class Figures:
             "mb_s": round(median(self.rates), 2),
             "mb_s_runs": [round(rate, 2) for rate in self.rates],
         }
+        if self.later:
+            figures["mb_s_after_start"] = round(median(self.later), 2)
+            figures["mb_s_after_start_runs"] = [round(rate, 2) for rate in self.later]
         if self.runs:
             send, receive = zip(*(each.cpu_per_gb for each in self.runs), strict=True)
             figures["cpu_s_per_gb"] = [round(median(send), 2), round(median(receive), 2)]
@@ -72,6 +84,10 @@ class Figures:
             delays = [each.receive["delay_p99_ms"] for each in self.runs if "delay_p99_ms" in each.receive]
             if delays:
                 figures["delay_p99_ms"] = round(median(delays), 2)
+            for key, end in (("resent_percent", "send"), ("receive_drops", "receive")):
+                counts = [getattr(each, end)[key] for each in self.runs if key in getattr(each, end)]
+                if any(counts):
+                    figures[key] = round(median(counts), 2)
             if "--message" in row.options:
                 message = int(row.options[row.options.index("--message") + 1])
                 figures["messages_per_s"] = round(median(self.rates) * 1e6 / message)
@@ -82,24 +98,37 @@ def _message(size: int) -> tuple[str, ...]:
     return ("--message", str(size))
 
 
+_FOR_S = 8.0
+_WITHOUT_LIMIT = 1 << 20  # MiB: the time ends it
+
+
 def _paths() -> list[Row]:
+    """Paths of some length. Some are for ours alone, so that three runs of all rows take ten minutes."""
+    everything = [
+        NetworkPath(rtt_ms=100, loss=0.0, rate_mbit=100),
+        NetworkPath(rtt_ms=100, loss=0.001, rate_mbit=100),
+        NetworkPath(rtt_ms=100, loss=0.01, rate_mbit=100),
+    ]
+    ours = [
+        NetworkPath(rtt_ms=100, loss=0.03, rate_mbit=100),
+        NetworkPath(rtt_ms=200, loss=0.01, rate_mbit=100),
+        NetworkPath(rtt_ms=50, loss=0.01, rate_mbit=10),
+        NetworkPath(rtt_ms=50, jitter_ms=10, rate_mbit=20),
+        NetworkPath(rtt_ms=20, loss=0.01),
+    ]
+
+    def row(path: NetworkPath, name: str, stack: str = "p2pshare", **rest: Any) -> Row:
+        return Row(f"{path}: {name}", stack, stack, _WITHOUT_LIMIT, path=path, seconds=_FOR_S, **rest)
+
     rows = []
-    for rtt, loss, rate in (
-        (20, 0.0, 0),
-        (100, 0.0, 100),
-        (100, 0.001, 100),
-        (100, 0.01, 100),
-        (20, 0.01, 0),
-    ):
-        network = partial(emulated_path, NetworkPath(rtt, loss, rate))
-        where = f"RTT {rtt} ms, loss {loss:.1%}, " + (f"{rate} Mbit/s" if rate else "no limit")
-        size = 96 if not loss else 16 if loss < 0.005 else 4  # MiB: all of it shall arrive within a minute
+    for path in everything:
         rows += [
-            Row(f"{where}: p2pshare", size_mib=size, network=network),
-            Row(f"{where}: stock", "stock", "stock", min(size, 4), network=network),
-            Row(f"{where}: TCP CUBIC", size_mib=size, network=network, kind="iperf3"),
+            row(path, "p2pshare"),
+            row(path, "p2pshare with CUBIC", options=("--congestion", "cubic")),
+            row(path, "stock", "stock"),
+            row(path, "TCP CUBIC", kind="iperf3"),
         ]
-    return rows
+    return rows + [row(path, "p2pshare") for path in ours]
 
 
 GROUPS: dict[str, list[Row]] = {
@@ -138,39 +167,59 @@ GROUPS: dict[str, list[Row]] = {
         ),
         Row("1 % of single packets lost", options=("--loss", "0.01")),
     ],
+    "buffers": [
+        Row("sockets of 4 MiB, if the kernel allows that"),
+        Row("sockets of the kernel's default, 212,992 bytes", options=DEFAULT_BUFFER),
+        Row(
+            "the same, nothing merges", options=DEFAULT_BUFFER, network=partial(two_hosts, Offload.NO_MERGING)
+        ),
+    ],
     "paths": _paths(),
 }
 
 
-async def _measure(row: Row, hosts: Hosts, folder: Path) -> tuple[float, Run | None]:
+async def _measure(row: Row, hosts: Hosts, folder: Path) -> tuple[float, float, Run | None]:
+    """The rate, the rate after slow start (0: not asked for), and what the processes reported."""
     size = int(row.size_mib * MIB)
     if row.kind == "iperf3":
-        return await asyncio.to_thread(_iperf3, hosts, size), None
+        amount = ("-t", str(row.seconds)) if row.seconds else ("-n", str(size))
+        return *await asyncio.to_thread(_iperf3, hosts, amount), None
     if row.kind == "share":
         source = folder / f"source-{size}.bin"
         if not source.exists():
             write_random(source, size)
         result = await share(source, folder, row.timeout_s, hosts=hosts)
-        return result.rate, result
+        return result.rate, 0.0, result
     options = ["--size", str(size), *row.options]
+    if row.seconds:
+        options += ["--seconds", str(row.seconds)]
     send, receive = ["--stack", row.send, *options], ["--stack", row.receive, *options]
     result = await run("raw", send, receive, row.timeout_s, hosts)
-    return result.rate, result
+    if not row.seconds:
+        return result.rate, 0.0, result
+    received = result.receive["bytes"]
+    later = (received - result.receive["bytes_by_half"]) / (row.seconds / 2) / 1e6
+    return received / row.seconds / 1e6, later, Run(result.send | {"bytes": received}, result.receive)
 
 
-def _iperf3(hosts: Hosts, size: int) -> float:
-    if shutil.which("iperf3") is None:
-        raise RuntimeError("iperf3 is not installed")
+def _iperf3(hosts: Hosts, amount: tuple[str, str]) -> tuple[float, float]:
+    """TCP CUBIC's rate as its receiver counts it, and that of the second half of the seconds."""
     subnet = 1 if _has_link(hosts[1]) else 0
     address = f"198.18.{subnet}.2" if hosts[1] else "127.0.0.1"
-    server = subprocess.Popen([*hosts[1], "iperf3", "-s", "-1", "--forceflush"], stdout=subprocess.PIPE)
+    server = subprocess.Popen([*hosts[1], "iperf3", "-s", "-1", "-J"], stdout=subprocess.PIPE)
     try:
-        assert server.stdout is not None
-        while b"listening" not in server.stdout.readline():
-            pass
-        command = [*hosts[0], "iperf3", "-c", address, "-n", str(size), "-C", "cubic", "-J"]
-        result = subprocess.run(command, capture_output=True, check=True, timeout=300)
-        return float(json.loads(result.stdout)["end"]["sum_received"]["bits_per_second"]) / 8e6
+        command = [*hosts[0], "iperf3", "-c", address, *amount, "-C", "cubic", "-J"]
+        for attempt in range(_CONNECT_TRIES, 0, -1):  # it does not say in JSON when it listens
+            client = subprocess.run(command, capture_output=True, check=False, timeout=300)
+            if client.returncode == 0:
+                break
+            if attempt == 1:
+                raise RuntimeError(json.loads(client.stdout).get("error", "iperf3 failed"))
+            time.sleep(0.1)
+        result = json.loads(server.communicate(timeout=30)[0])
+        rates = [float(each["sum"]["bits_per_second"]) / 8e6 for each in result["intervals"]]
+        later = rates[len(rates) // 2 :]
+        return float(result["end"]["sum_received"]["bits_per_second"]) / 8e6, sum(later) / len(later)
     finally:
         server.kill()
         server.wait()
@@ -195,7 +244,7 @@ def measure_group(name: str, runs: int, folder: Path) -> dict[str, dict[str, Any
     """Run the rows of a group in turns, and print what they gave."""
     figures = {row.name: Figures() for row in GROUPS[name]}
     print(f"-- {name}", flush=True)
-    for _ in range(runs):
+    for seed in range(1, runs + 1):
         for row in GROUPS[name]:
             found = figures[row.name]
             found.error = found.error or _is_missing(row)
@@ -203,12 +252,15 @@ def measure_group(name: str, runs: int, folder: Path) -> dict[str, dict[str, Any
                 continue
             try:
                 with ExitStack() as stack:
-                    hosts = stack.enter_context(row.network())
-                    rate, result = asyncio.run(_measure(row, hosts, folder))
+                    network = row.network() if row.path is None else emulated_path(row.path, seed)
+                    hosts = stack.enter_context(network)
+                    rate, later, result = asyncio.run(_measure(row, hosts, folder))
             except (RuntimeError, TimeoutError, subprocess.SubprocessError) as exc:
                 found.error = str(exc) or type(exc).__name__
                 continue
             found.rates.append(rate)
+            if later:
+                found.later.append(later)
             if result is not None:
                 found.runs.append(result)
     results = {row.name: figures[row.name].as_dict(row) for row in GROUPS[name]}

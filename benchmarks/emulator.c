@@ -1,11 +1,12 @@
-/* A link between two network namespaces with delay, rate, queue and random loss, each way alike.
+/* A link between two network namespaces with delay, jitter, rate, queue and random loss, each way alike.
  *
- *   emulator NAMESPACE-A NAMESPACE-B DELAY-US RATE-BITS QUEUE-BYTES LOSS-PPM SEED
+ *   emulator NAMESPACE-A NAMESPACE-B DELAY-US JITTER-US RATE-BITS QUEUE-BYTES LOSS-PPM SEED
  *
  * Makes a TUN device named "link" in each namespace (the caller gives them addresses once this prints
  * "ready"), and forwards IP packets between the two until it is killed. A packet waits for its turn at RATE
  * (0: no limit) in a queue of QUEUE-BYTES (0: no limit) that drops what does not fit, and arrives DELAY
- * after its last bit has left. LOSS falls before the queue, on each packet by itself.
+ * after its last bit has left, more or less by up to JITTER, so that packets overtake one another. LOSS falls
+ * before the queue, on each packet by itself.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,19 +27,19 @@
 #define SLOTS (1 << 16)
 
 struct packet {
-    uint64_t leaves_ns, arrives_ns;
+    uint64_t arrives_ns;
     uint32_t size;
     unsigned char *bytes;
 };
 
 struct direction {
     int in, out;
-    struct packet *ring;
-    uint32_t head, left, tail; /* oldest on its way, oldest still in the queue, next free */
-    uint64_t busy_until_ns, queued;
+    struct packet *ring; /* in the order of their arrival */
+    uint32_t head, tail; /* the next to arrive, the next free */
+    uint64_t busy_until_ns;
 };
 
-static uint64_t delay_ns, rate, queue_bytes, random_state;
+static uint64_t delay_ns, jitter_ns, rate, queue_bytes, random_state;
 static uint32_t loss_ppm;
 
 static uint64_t now_ns(void)
@@ -92,20 +93,27 @@ static void take(struct direction *d)
         if (loss_ppm && next_random() % 1000000u < loss_ppm)
             continue;
         uint64_t now = now_ns();
-        for (; d->left != d->tail && d->ring[d->left % SLOTS].leaves_ns <= now; d->left++)
-            d->queued -= d->ring[d->left % SLOTS].size;
-        if ((queue_bytes && d->queued + (uint64_t)size > queue_bytes) || d->tail - d->head >= SLOTS)
-            continue;
         uint64_t start = d->busy_until_ns > now ? d->busy_until_ns : now;
-        struct packet *p = &d->ring[d->tail++ % SLOTS];
+        uint64_t queued = rate ? (start - now) * rate / 8u / 1000000000u : 0;
+        if ((queue_bytes && queued + (uint64_t)size > queue_bytes) || d->tail - d->head >= SLOTS)
+            continue;
         d->busy_until_ns = start + (rate ? (uint64_t)size * 8u * 1000000000u / rate : 0);
-        d->queued += (uint64_t)size;
+        struct packet *p = &d->ring[d->tail % SLOTS];
         p->size = (uint32_t)size;
-        p->leaves_ns = d->busy_until_ns;
         p->arrives_ns = d->busy_until_ns + delay_ns;
+        if (jitter_ns)
+            p->arrives_ns += next_random() % (2 * jitter_ns) - jitter_ns;
         if (!p->bytes && !(p->bytes = malloc(MTU)))
             die("malloc");
         memcpy(p->bytes, buffer, (size_t)size);
+        for (uint32_t at = d->tail++; at != d->head; at--) {
+            struct packet *later = &d->ring[at % SLOTS], *sooner = &d->ring[(at - 1) % SLOTS];
+            if (sooner->arrives_ns <= later->arrives_ns)
+                break;
+            struct packet swapped = *sooner;
+            *sooner = *later;
+            *later = swapped;
+        }
     }
 }
 
@@ -124,14 +132,15 @@ static uint64_t deliver(struct direction *d, uint64_t now)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8)
-        return fprintf(stderr, "usage: emulator NS-A NS-B DELAY-US RATE-BITS QUEUE-BYTES LOSS-PPM SEED\n"), 2;
+    if (argc != 9)
+        return fprintf(stderr, "usage: emulator NS-A NS-B DELAY-US JITTER-US RATE-BITS QUEUE-BYTES LOSS-PPM SEED\n"), 2;
     int a = open_tun(argv[1]), b = open_tun(argv[2]);
     delay_ns = strtoull(argv[3], NULL, 10) * 1000u;
-    rate = strtoull(argv[4], NULL, 10);
-    queue_bytes = strtoull(argv[5], NULL, 10);
-    loss_ppm = (uint32_t)strtoul(argv[6], NULL, 10);
-    random_state = strtoull(argv[7], NULL, 10) * 0x9E3779B97F4A7C15u + 1;
+    jitter_ns = strtoull(argv[4], NULL, 10) * 1000u;
+    rate = strtoull(argv[5], NULL, 10);
+    queue_bytes = strtoull(argv[6], NULL, 10);
+    loss_ppm = (uint32_t)strtoul(argv[7], NULL, 10);
+    random_state = strtoull(argv[8], NULL, 10) * 0x9E3779B97F4A7C15u + 1;
     struct direction ways[2] = {{.in = a, .out = b}, {.in = b, .out = a}};
     for (int n = 0; n < 2; n++)
         if (!(ways[n].ring = calloc(SLOTS, sizeof(struct packet))))

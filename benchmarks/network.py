@@ -85,6 +85,13 @@ class Path:
     "0: no limit."
     queue_bdp: float = 1.0
     "Bytes that the bottleneck's drop-tail queue holds, in bandwidth-delay products; no limit without a rate."
+    jitter_ms: float = 0.0
+    "A round trip takes up to so much more or less, each packet by itself: they overtake one another."
+
+    def __str__(self) -> str:
+        jitter = f" ± {self.jitter_ms:g}" if self.jitter_ms else ""
+        rate = f"{self.rate_mbit:g} Mbit/s" if self.rate_mbit else "no limit"
+        return f"RTT {self.rtt_ms:g}{jitter} ms, loss {self.loss:.1%}, {rate}"
 
     @property
     def queue_bytes(self) -> int:
@@ -110,6 +117,7 @@ def emulated_path(path: Path, seed: int = 1) -> Iterator[Hosts]:
         try:
             figures = (
                 path.rtt_ms * 500,
+                path.jitter_ms * 500,
                 path.rate_mbit * 1e6,
                 path.queue_bytes,
                 path.loss * 1e6,

@@ -2,7 +2,8 @@
 
 Connections and channels share the bytes evenly. With ``--probe`` a small message with the time in it goes
 through a channel of its own every 10 ms, and the receiver says how long they took: one clock serves both, as
-both are on this machine.
+both are on this machine. With ``--seconds`` the receiver ends it all that long after the first message, and
+says what had come by half of the time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import random
 import statistics
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import aiortc
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection
 
 from benchmarks import chromium
 from benchmarks.wire import Wire, connect, usage
+from p2pshare.rtc.datapath import transport, udp
+from p2pshare.rtc.sctp.config import CONGESTION_CONTROLS, AssociationConfig
 
 HIGH_WATER = 1 << 20
 STACKS = ("stock", "p2pshare", "libwebrtc", "chromium")
@@ -49,6 +55,7 @@ class End:
     delays_s: list[float] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     received: int = 0
+    received_by_half: int = 0
     began: float = 0.0
     cpu_s: float = 0.0
 
@@ -59,7 +66,8 @@ class End:
         now = usage()
         figures = {
             "seconds": time.perf_counter() - self.began,
-            "bytes": float(size),
+            "bytes": float(size or self.received),
+            "bytes_by_half": float(self.received_by_half),
             "cpu_used_s": now["cpu_s"] - self.cpu_s,
             **now,
         }
@@ -97,6 +105,10 @@ async def probe(channel: RTCDataChannel) -> None:
 
 
 async def raw(wire: Wire, options: argparse.Namespace) -> None:
+    if options.congestion:
+        vars(transport)["AssociationConfig"] = partial(AssociationConfig, congestion=options.congestion)
+    if options.buffer:
+        udp.BUFFER_SIZE = options.buffer
     sends = options.side == "send"
     end = End()
     pcs = [new_pc(options.stack) for _ in range(options.connections)]
@@ -106,7 +118,7 @@ async def raw(wire: Wire, options: argparse.Namespace) -> None:
     if options.probe:
         end.probe = pcs[0].createDataChannel("probe", negotiated=True, id=PROBE_ID)
     if not sends:
-        _count(end, options.size)
+        _count(end, options.size, options.seconds)
     for pc in pcs:
         await connect(pc, wire, offers=sends)
     for channel in [*end.channels, *([end.probe] if end.probe else [])]:
@@ -117,11 +129,17 @@ async def raw(wire: Wire, options: argparse.Namespace) -> None:
     wire.put(ready=True)
     await wire.get()
     end.begin()
+    dropped = _receive_drops()
     if sends:
         await _send(end, options)
     else:
         await end.done.wait()
-    wire.put(**end.report(options.size))
+    counted = _count_packets(pcs) if options.stack == "p2pshare" else {}
+    wire.put(
+        receive_drops=_receive_drops() - dropped,
+        **counted,
+        **end.report(0 if options.seconds else options.size),
+    )
     await wire.get()
     for pc in pcs:
         await pc.close()
@@ -130,21 +148,56 @@ async def raw(wire: Wire, options: argparse.Namespace) -> None:
 def _lose(pc: RTCPeerConnection, share: float) -> None:
     """Drop received packets at random, each by itself: a loss in the kernel would take whole trains."""
     association = vars(pc.sctp)["_association"]
-    take = association.receive_packet
+    take = association.receive_packets
 
-    def receive_packet(size: int, now: float) -> None:
-        if random.random() >= share:
-            take(size, now)
+    def receive_packets(read: Callable[[], int], now: float) -> int:
+        def read_on() -> int:
+            while (size := read()) > 0 and random.random() < share:
+                pass
+            return size
 
-    association.receive_packet = receive_packet
+        taken: int = take(read_on, now)
+        return taken
+
+    association.receive_packets = receive_packets
 
 
-def _count(end: End, size: int) -> None:
+def _receive_drops() -> float:
+    """Receives for which a socket of this host had no room: whole merged trains, or packets."""
+    lines = Path("/proc/net/snmp").read_text(encoding="ascii").splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Udp:"))
+    return float(dict(zip(names, values, strict=True))["RcvbufErrors"])
+
+
+def _count_packets(pcs: list[RTCPeerConnection]) -> dict[str, float]:
+    """Packets of data that went out, the share of them that went again, and SACKs that came back."""
+    counters = [vars(pc.sctp)["_association"].stats() for pc in pcs]
+    sent = sum(each.packets_sent for each in counters)
+    return {
+        "packets": float(sent),
+        "resent_percent": 100 * sum(each.packets_retransmitted for each in counters) / max(sent, 1),
+        "sacks": float(sum(each.sacks_received for each in counters)),
+    }
+
+
+def _count(end: End, size: int, seconds: float) -> None:
+    def finish() -> None:
+        end.channels[0].send(b"done")
+        end.done.set()
+
+    def half() -> None:
+        end.received_by_half = end.received
+
     def received(message: bytes) -> None:
-        end.received += len(message)
-        if end.received >= size:
-            end.channels[0].send(b"done")
-            end.done.set()
+        if seconds and not end.received:
+            loop = asyncio.get_running_loop()
+            end.begin()
+            loop.call_later(seconds / 2, half)
+            loop.call_later(seconds, finish)
+        if not end.done.is_set():
+            end.received += len(message)
+        if not seconds and end.received >= size and not end.done.is_set():
+            finish()
 
     for channel in end.channels:
         channel.on("message", received)
@@ -158,8 +211,14 @@ async def _send(end: End, options: argparse.Namespace) -> None:
     share, rest = divmod(options.size, len(end.channels))
     probing = asyncio.ensure_future(probe(end.probe)) if end.probe is not None else None
     async with asyncio.TaskGroup() as tasks:
-        for number, channel in enumerate(end.channels):
+        filling = [
             tasks.create_task(fill(channel, message, share + (rest if number == 0 else 0)))
+            for number, channel in enumerate(end.channels)
+        ]
+        if options.seconds:
+            await end.done.wait()
+            for task in filling:
+                task.cancel()
     await end.done.wait()
     if probing is not None:
         probing.cancel()
@@ -170,12 +229,17 @@ def main() -> None:
     parser.add_argument("side", choices=["send", "receive"])
     parser.add_argument("--stack", choices=STACKS, default="stock")
     parser.add_argument("--size", type=int, required=True, help="bytes in all")
+    parser.add_argument("--seconds", type=float, default=0.0, help="end after so long; ``--size`` is a limit")
+    parser.add_argument("--congestion", choices=CONGESTION_CONTROLS, help="p2pshare only")
     parser.add_argument("--message", type=int, default=65_536, help="bytes of a message")
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--channels", type=int, default=1, help="of each connection")
     parser.add_argument("--probe", action="store_true")
     parser.add_argument(
         "--loss", type=float, default=0.0, help="share of received packets to drop; p2pshare only"
+    )
+    parser.add_argument(
+        "--buffer", type=int, default=0, help="bytes asked for each socket buffer; p2pshare only"
     )
     options = parser.parse_args()
 

@@ -50,7 +50,13 @@ def to_markdown(results: dict[str, Any]) -> str:
             )
             more = "; ".join(
                 f"{value:,} {word}"
-                for key, word in (("messages_per_s", "messages/s"), ("delay_p99_ms", "ms p99"))
+                for key, word in (
+                    ("mb_s_after_start", "MB/s after slow start"),
+                    ("messages_per_s", "messages/s"),
+                    ("delay_p99_ms", "ms p99"),
+                    ("resent_percent", "% resent"),
+                    ("receive_drops", "receives dropped"),
+                )
                 if (value := row.get(key)) is not None
             )
             lines.append(f"| {name} | {row['mb_s']:g} | {rates} | {cpu} | {peak} | {more} |")

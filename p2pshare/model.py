@@ -155,7 +155,7 @@ class Limits:
     reconnect_timeout_s: float = 300.0
     "Seconds that a job waits for a peer whose connection was lost, until it fails with 6004."
     max_peer_bytes: int | None = None
-    "Bytes of files that are accepted by rule from one peer in a session; None: no limit. A person may take more."
+    "Bytes of files that rules accept from one peer in a session; None: no limit. A person may take more."
     confirm_timeout_s: float = 120.0
     "Seconds that a receiver has for fsync and rename after the last byte."
 

@@ -58,7 +58,7 @@ class Standing:
         self._change = asyncio.Event()
 
     def keep(self, indexes: Sequence[int], told_on: Link | None) -> None:
-        """Files are in place; their sender hears of it, unless a job's CONFIRM tells it on its present link."""
+        """Files are in place: their sender hears of it, where no CONFIRM on its present link says so."""
         self.in_place.update(indexes)
         if indexes and self.link is not None and self.link is not told_on:
             self.link.core.downloads.keep(self.number, indexes)

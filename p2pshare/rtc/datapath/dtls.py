@@ -12,7 +12,9 @@ is taken out by `own_records` after every batch, and leaves one record a datagra
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from OpenSSL import SSL
 
@@ -34,21 +36,19 @@ _DTLS_1_2 = 0xFEFD
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)  # pages that no train reaches stay untouched
 
-PacketReceived = Callable[[int, float], object]
-"Called with the size of a packet in the inbox, and the time."
+TakePackets = Callable[[Callable[[], int], float], int]
+"""Called with a function that decrypts the next packet into the inbox and returns its size, and the time.
+Calls that until it returns 0 or less; returns the same."""
 
 
-class Sealed:
+class Sealed(NamedTuple):
     """The records of a train, in a buffer that the next train reuses."""
 
-    __slots__ = ("is_uniform", "record", "size")
-
-    def __init__(self, size: int, record: int, *, is_uniform: bool) -> None:
-        self.size = size
-        self.record = record
-        "Bytes of each record; the last may be shorter."
-        self.is_uniform = is_uniform
-        "Whether that holds. If not, the records have to be cut by their headers."
+    size: int
+    record: int
+    "Bytes of each record; the last may be shorter."
+    is_uniform: bool
+    "Whether that holds. If not, the records have to be cut by their headers."
 
 
 class Records(Protocol):
@@ -64,9 +64,9 @@ class Records(Protocol):
         """The buffer of the sealed records."""
 
     def open(
-        self, records: Any, view: memoryview, size: int, segment: int, take: PacketReceived, now: float
+        self, records: Any, view: memoryview, size: int, segment: int, take: TakePackets, now: float
     ) -> bool:
-        """Decrypt datagrams of ``segment`` bytes into the inbox, and have each packet taken from there.
+        """Have ``take`` decrypt datagrams of ``segment`` bytes, the last shorter, one by one into the inbox.
 
         Returns False when the peer has closed the connection (close_notify).
         """
@@ -81,8 +81,7 @@ class BatchRecords:
     def __init__(self, connection: SSL.Connection, inbox: Any, outbox: Any) -> None:
         self._connection = connection  # keeps the pointers alive
         self._ssl, self._into, self._from = seams.pointers(connection)
-        self._inbox = inbox
-        self._inbox_size = ffi.sizeof(inbox)
+        self._read = partial(lib.SSL_read, self._ssl, inbox, ffi.sizeof(inbox))
         self._outbox = outbox
         self._wire_size = ffi.sizeof(outbox) + _PACKETS_AT_MOST * _MAX_OVERHEAD
         self._wire = _allocate("char[]", self._wire_size)
@@ -121,17 +120,17 @@ class BatchRecords:
         is_uniform = 0 < tail == record if is_whole else 0 < tail <= record
         if not is_uniform:
             lib.ERR_clear_error()  # closed meanwhile: the next call of aiortc's must not find our error
-        return Sealed(sealed, record, is_uniform=is_uniform)
+        return Sealed(sealed, record, is_uniform)
 
     def sealed(self, size: int) -> Any:
         """See `Records`."""
         return self._wire_view[:size]
 
     def open(
-        self, records: Any, view: memoryview, size: int, segment: int, take: PacketReceived, now: float
+        self, records: Any, view: memoryview, size: int, segment: int, take: TakePackets, now: float
     ) -> bool:
         """See `Records`."""
-        read, ssl, into, inbox, room = lib.SSL_read, self._ssl, self._into, self._inbox, self._inbox_size
+        read, into = self._read, self._into
         lib.ERR_clear_error()  # a stale error of somebody else's would be taken for ours
         step = segment
         # A record of a foreign type or a wrong length costs OpenSSL the rest of its BIO: so only records
@@ -141,12 +140,8 @@ class BatchRecords:
         result = 0
         for start in range(0, size, step):
             lib.BIO_write(into, records + start, step if size - start > step else size - start)
-            while True:
-                result = read(ssl, inbox, room)
-                if result <= 0:
-                    break
-                take(result, now)
-        error = lib.SSL_get_error(ssl, result)
+            result = take(read, now)
+        error = lib.SSL_get_error(self._ssl, result)
         if error == lib.SSL_ERROR_WANT_READ:
             return True
         lib.ERR_clear_error()
@@ -169,6 +164,7 @@ class MethodRecords:
         self._inbox_size = ffi.sizeof(inbox)
         self._outbox = memoryview(ffi.buffer(outbox))
         self._wire = b""
+        self._is_open = True
         self.overhead = 0
 
     def seal(self, size: int, packet_size: int) -> Sealed:
@@ -191,22 +187,29 @@ class MethodRecords:
         return memoryview(self._wire)[:size]
 
     def open(
-        self, records: Any, view: memoryview, size: int, segment: int, take: PacketReceived, now: float
+        self, records: Any, view: memoryview, size: int, segment: int, take: TakePackets, now: float
     ) -> bool:
         """See `Records`."""
         for start in range(0, size, segment):
-            try:
+            with suppress(SSL.Error):  # it does not take what is no record
                 self._connection.bio_write(bytes(view[start : min(start + segment, size)]))
-                while True:
-                    packet = self._connection.recv(MAX_PLAINTEXT)
-                    if len(packet) <= self._inbox_size:
-                        ffi.memmove(self._inbox, packet, len(packet))
-                        take(len(packet), now)
+            take(self._read, now)
+            if not self._is_open:
+                break
+        return self._is_open
+
+    def _read(self) -> int:
+        while True:
+            try:
+                packet = self._connection.recv(MAX_PLAINTEXT)
             except SSL.ZeroReturnError:
-                return False
+                self._is_open = False
+                return 0
             except SSL.Error:  # wants more, or a broken record
-                continue
-        return True
+                return 0
+            if len(packet) <= self._inbox_size:
+                ffi.memmove(self._inbox, packet, len(packet))
+                return len(packet)
 
     def own_records(self) -> list[bytes]:
         """See `Records`."""

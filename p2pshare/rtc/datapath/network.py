@@ -8,6 +8,7 @@ transport, behind the same guard, and takes one packet a call.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from aioice import Connection
 from aioice.ice import StunProtocol
 
 from p2pshare.rtc.datapath import offload, seams
-from p2pshare.rtc.datapath.guard import Guard
-from p2pshare.rtc.datapath.udp import OffloadTransport, RecordsReceived
+from p2pshare.rtc.datapath.guard import DTLS_BELOW, DTLS_FROM, Guard
+from p2pshare.rtc.datapath.udp import GATHERED_OF_FOREIGNERS, OffloadTransport, RecordsReceived
+
+logger = logging.getLogger(__name__)
 
 PATH_MTUS = (1280, 1400, 1492, 1500, 9000)
 "What paths take: IPv6's minimum, tunnels, PPPoE, Ethernet, its jumbo frames."
@@ -36,7 +39,10 @@ class Network:
         self._on_records: RecordsReceived | None = None
         self._on_drained: Callable[[], None] | None = None
         self._on_writable: Callable[[], None] | None = None
+        self._on_window: Callable[[], None] | None = None
         self._is_unfragmented = False
+        self._gathers = GATHERED_OF_FOREIGNERS
+        self._drain: asyncio.Handle | None = None
 
     @property
     def connection(self) -> Connection:
@@ -51,7 +57,7 @@ class Network:
 
     def _take(self, protocol: StunProtocol) -> None:
         stock = protocol.transport
-        vars(protocol)["datagram_received"] = partial(self.guard.receive, protocol)
+        vars(protocol)["datagram_received"] = partial(self._receive_one, protocol)
         held = stock.get_extra_info("socket")
         if held is None or stock.is_closing():
             return
@@ -69,25 +75,64 @@ class Network:
         stock.close()
         protocol.connection_made(taken)
 
+    def _receive_one(self, protocol: StunProtocol, datagram: bytes, address: tuple[Any, ...]) -> None:
+        """One datagram through a transport of somebody else's. Its records are not for aiortc's pump either:
+
+        that reads 1,500 bytes of each, and what is left of a larger one holds up all that follow.
+        """
+        if (
+            self._on_records is None
+            or not datagram
+            or not DTLS_FROM <= datagram[0] < DTLS_BELOW
+            or not self.guard.trusts(address)
+        ):
+            self.guard.receive(protocol, datagram, address)
+            return
+        if self._drain is None:
+            self._drain = asyncio.get_running_loop().call_soon(self._drained)
+        try:
+            size = len(datagram)
+            self._on_records(seams.ffi.from_buffer(datagram), memoryview(datagram), size, size)
+        except Exception:  # whatever it is: it must not reach aioice
+            logger.exception("a received record could not be handled")
+
+    def _drained(self) -> None:
+        self._drain = None
+        if self._on_drained is not None:
+            self._on_drained()
+
     def _connect(self, transport: OffloadTransport) -> None:
         transport.on_records = self._on_records
         transport.on_drained = self._on_drained
         transport.on_writable = self._on_writable
+        transport.on_window = self._on_window
+        transport.gathers = self._gathers
         if self._is_unfragmented:
             transport.forbid_fragments()
 
     def open(
-        self, on_records: RecordsReceived, on_drained: Callable[[], None], on_writable: Callable[[], None]
+        self,
+        on_records: RecordsReceived,
+        on_drained: Callable[[], None],
+        on_writable: Callable[[], None],
+        on_window: Callable[[], None],
     ) -> None:
         """Hand DTLS records to us from now on, no longer to aiortc's pump: the handshake is done."""
-        self._on_records, self._on_drained, self._on_writable = on_records, on_drained, on_writable
+        self._on_records, self._on_drained = on_records, on_drained
+        self._on_writable, self._on_window = on_writable, on_window
         self._is_unfragmented = True
         for transport in self._transports():
             self._connect(transport)
 
+    def gather(self, count: int) -> None:
+        """Hand over up to so many datagrams together that come singly."""
+        self._gathers = count
+        for transport in self._transports():
+            transport.gathers = count
+
     def close(self) -> None:
         """Hand DTLS records to aiortc's pump again. The sockets stay: aioice closes them."""
-        self._on_records = self._on_drained = self._on_writable = None
+        self._on_records = self._on_drained = self._on_writable = self._on_window = None
         for transport in self._transports():
             self._connect(transport)
 
@@ -109,8 +154,8 @@ class Network:
     def packet_sizes(self, overhead: int) -> list[int]:
         """Sizes that packets may have on the way to the peer if a record adds ``overhead`` bytes to one.
 
-        The usual path MTUs, as far as the first link takes them, and what that link takes. None for a relay:
-        aiortc reads 1,500 bytes of a record, and the relay's own limits are not known.
+        The usual path MTUs, as far as the first link takes them, and what that link takes. None for a relay,
+        whose own limits are not known.
         """
         pair = seams.nominated(self._connection)
         if pair is None or self.chosen() is None:
@@ -136,8 +181,9 @@ class Network:
             return True
         transport = pair.protocol.transport
         if isinstance(transport, OffloadTransport):
-            send = transport.send_fragmented if may_fragment else transport.send_train
-            return send(train, segment, pair.remote_addr)
+            if may_fragment:
+                return transport.send_fragmented(train, segment, pair.remote_addr)
+            return transport.send_train(train, segment, pair.remote_addr)
         for start in range(0, len(train), segment):
             transport.sendto(bytes(train[start : start + segment]), pair.remote_addr)
         return True

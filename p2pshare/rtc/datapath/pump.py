@@ -20,6 +20,9 @@ TRAINS_PER_TURN: Final = 4
 BATCH: Final = 8
 "Packets received together after which we send at once; after fewer, at the end of the wake-up."
 
+FEW: Final = 6
+"Fewer than so many ask for no SACK yet, not even towards a foreign sender."
+
 _TICK_S: Final = 0.001  # an event loop's timer is no finer
 
 
@@ -83,9 +86,12 @@ class Pump:
         finally:
             self._is_running = False
         if not self._is_closed:
+            timer, tick = self._timer, now + _TICK_S
+            if timer is not None and timer.when() <= tick:
+                return  # it looks again, no later than it would be set to here
             due = self._association.next_timer()
             # What is due and was not done waits for something else, such as a full socket: no spinning.
-            self._arm(None if due is None else max(due, now + _TICK_S))
+            self._arm(None if due is None else max(due, tick))
 
     def _send(self, now: float) -> None:
         association, wire = self._association, self._wire
@@ -93,7 +99,7 @@ class Pump:
             return
         for _ in range(TRAINS_PER_TURN):
             train = association.write(now)
-            if train is None or not wire.send(train, now):
+            if train is None or not wire.send(train, now) or not association.may_have_more:
                 return
         self.soon()
 
@@ -120,11 +126,16 @@ class Pump:
 
     def _batch_received(self, now: float, count: int) -> None:
         """One receive's worth of packets was taken."""
-        self._association.end_of_batch(now, drained=False)
+        association = self._association
         self._is_undrained = True
         self._unsent += count
-        if self._unsent >= BATCH or self._association.is_sack_due:  # it keeps the peer's next train going
+        if self._unsent < FEW and not association.is_sack_due:
+            return
+        association.end_of_batch(now, drained=False)
+        is_sack_due = association.is_sack_due
+        if is_sack_due or (self._unsent >= BATCH and association.has_unsent):  # it keeps either end going
             self._unsent = 0
+            self._is_undrained = not is_sack_due
             self._drain(now)
 
     def _drained(self) -> None:

@@ -39,7 +39,7 @@ class PathStats:
             is_relayed=network.is_relayed,
             segments=socket is not None and socket.segments,
             merges=socket is not None and socket.merges,
-            receive_buffer_size=None if socket is None else socket.receive_buffer_size,
+            receive_buffer_size=None if socket is None else socket.receive_buffer.size,
             socket={} if socket is None else asdict(socket.stats),
             dropped={**asdict(network.guard.drops), **channel_drops},
         )

@@ -130,7 +130,7 @@ class SctpTransport(RTCSctpTransport):
         self._serve(association)
         self._channels.resume(association, is_dtls_server=is_dtls_server, **channels)
         self._is_peer_ours = association.is_peer_ours
-        self._look_for_packet_size(association)
+        self._adapt_to_peer(association)
         self._wake()
 
     def peer_is_ours(self) -> None:
@@ -143,7 +143,7 @@ class SctpTransport(RTCSctpTransport):
             return
         self._is_peer_ours = True
         association.trust_peer()
-        self._look_for_packet_size(association)
+        self._adapt_to_peer(association)
         self._wake()
 
     async def stop(self) -> None:
@@ -232,10 +232,13 @@ class SctpTransport(RTCSctpTransport):
         self._max_channels = event.max_outbound_streams
         self._channels.established(self._association, event, is_dtls_server=seams.is_dtls_server(self._dtls))
         self._is_peer_ours = self._association.is_peer_ours
-        self._look_for_packet_size(self._association)
+        self._adapt_to_peer(self._association)
         self._wake()
 
-    def _look_for_packet_size(self, association: Association) -> None:
+    def _adapt_to_peer(self, association: Association) -> None:
+        """Packets as large, and SACKs as few, as the peer can do with."""
+        if self._is_peer_ours:
+            self._wire.peer_is_ours()
         # The peer's own largest is not known: stock aiortc reads 1,500 bytes of a record and never catches up
         # with what is left of a larger one.
         limit = association.config.max_packet_size if self._is_peer_ours else FOREIGN_PACKET_SIZE
@@ -272,7 +275,7 @@ class SctpTransport(RTCSctpTransport):
         """As `_receive_chunk`."""
 
     async def _handle_data(self, data: bytes) -> None:
-        """A packet from aiortc's pump: through a relay, or received before the socket was ours."""
+        """A packet from aiortc's pump, that had come before its records were ours to take."""
         try:
             if self._pump is not None:
                 self._pump.packet_received(data)

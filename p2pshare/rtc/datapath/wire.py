@@ -14,14 +14,12 @@ from p2pshare.rtc.datapath import seams
 from p2pshare.rtc.datapath.dtls import Records, cut, records_of
 from p2pshare.rtc.datapath.network import Network
 from p2pshare.rtc.datapath.seams import ffi
+from p2pshare.rtc.datapath.udp import GATHERED_OF_OURS
 from p2pshare.rtc.sctp.association import Association
 from p2pshare.rtc.sctp.tx.outbox import Train
 
-WINDOW_SHARE: Final = 0.4
-"Of the socket's receive buffer, that is offered as window: the rest is what the kernel adds to a packet."
-
-UNKNOWN_BUFFER_SIZE: Final = 262_144
-"Bytes in the receive buffer of a socket that is not ours, as aioice asks for it."
+UNKNOWN_WINDOW: Final = 104_857
+"For a socket that is not ours: 0.4 of the 262,144 bytes that aioice asks for as receive buffer."
 
 
 class Wire:
@@ -61,18 +59,26 @@ class Wire:
         # What a record adds is known once some are sealed. These are not sent: to DTLS they are lost ones.
         for size in range(64, 80, 4):  # CBC pads by up to 16 bytes
             self._records.seal(size, size)
-        self.network.open(self._records_received, drained, writable)
+        self.network.open(self._records_received, drained, writable, self._window_changed)
 
     def close(self) -> None:
         """Leave DTLS to aiortc again."""
         self._association = None
         self.network.close()
 
+    def peer_is_ours(self) -> None:
+        """The peer's trains do not wait for each SACK: what comes singly is taken in longer batches."""
+        self.network.gather(GATHERED_OF_OURS)
+
     @property
     def receive_window(self) -> int:
         """Bytes that may be on the way to us."""
         socket = self.network.chosen()
-        return int((UNKNOWN_BUFFER_SIZE if socket is None else socket.receive_buffer_size) * WINDOW_SHARE)
+        return UNKNOWN_WINDOW if socket is None else socket.receive_buffer.window
+
+    def _window_changed(self) -> None:
+        if self._association is not None:
+            self._association.set_receive_window(self.receive_window)
 
     def packet_sizes(self) -> list[int]:
         """Sizes that packets may have on the way to the peer."""
@@ -122,7 +128,7 @@ class Wire:
         if not seams.is_connected(self._dtls):
             return
         now = self._clock()
-        is_open = records.open(datagrams, view, size, segment, association.receive_packet, now)
+        is_open = records.open(datagrams, view, size, segment, association.receive_packets, now)
         self._send_own_records()
         if not is_open:
             self.network.hang_up()

@@ -7,8 +7,8 @@ encryption::
     association.connect(now)                   # both ends may: collision is handled
 
     # for each batch that the socket gave (one train, or one packet):
-    size = SSL_read(ssl, association.inbox, association.inbox_size)   # for each packet of it
-    association.receive_packet(size, now)      # never raises for what a peer sent: dropped and counted
+    association.receive_packets(lambda: SSL_read(ssl, association.inbox, association.inbox_size), now)
+    # until the read gives 0 or less; never raises for what a peer sent: dropped and counted
     association.end_of_batch(now)              # decides on the SACK; drained=False if more is read at once
 
     # after any call into it, in this order:
@@ -18,13 +18,13 @@ encryption::
     for event in association.take_events(): ...
     due = association.next_timer()             # call handle_timer(now) then; None: nothing is due
 
-``on_message(stream_id, ppid, payload)`` may be set: messages then come by it, from within `receive_packet`,
+``on_message(stream_id, ppid, payload)`` may be set: messages then come by it, from within `receive_packets`,
 instead of as `MessageReceived`; while other events wait to be taken they join these, so that order holds. It
 must not call back into the association, but for `send`.
 
 `write()` gives control packets first. Nothing but `write()` touches the outbox, nothing but the caller the
-inbox. `receive_packet` is an attribute, to be looked up for each batch: another one serves from the handshake
-on.
+inbox. `receive_packet` and `receive_packets` are attributes, to be looked up for each batch: others serve
+from the handshake on.
 
 Sizes are those of SCTP packets: `discover_packet_size` looks for the largest (RFC 8899), `set_packet_size`
 says that the path or the layers below have changed, `Train.is_probe` marks packets that may be too large.
@@ -64,7 +64,8 @@ from p2pshare.rtc.sctp.rx.receiver import Receiver
 from p2pshare.rtc.sctp.snapshot import Snapshot, restore
 from p2pshare.rtc.sctp.state import State
 from p2pshare.rtc.sctp.stats import AssociationStats, Counters
-from p2pshare.rtc.sctp.tx.congestion import CongestionControl, Cubic
+from p2pshare.rtc.sctp.tx import by_distance
+from p2pshare.rtc.sctp.tx.congestion import CongestionControl
 from p2pshare.rtc.sctp.tx.message import Message
 from p2pshare.rtc.sctp.tx.outbox import Outbox, Train
 from p2pshare.rtc.sctp.tx.rto import RoundTripTime
@@ -76,7 +77,6 @@ _UNVERIFIED = 12
 _BLACK_HOLE_TIMEOUTS = 2
 _PACKET_AT_LEAST = 512
 _MAY_SEND = frozenset({State.CLOSED, State.COOKIE_WAIT, State.COOKIE_ECHOED, State.ESTABLISHED})
-_MAY_TRANSMIT = frozenset({State.ESTABLISHED, State.SHUTDOWN_PENDING, State.SHUTDOWN_RECEIVED})
 
 
 class Association:
@@ -91,7 +91,7 @@ class Association:
         now: float,
         congestion: CongestionControl | None = None,
     ) -> None:
-        """``random`` gives so many unpredictable bytes; ``congestion`` replaces CUBIC."""
+        """``random`` gives so many unpredictable bytes; ``congestion`` replaces what ``config`` says."""
         self.config = config
         self.is_client = is_client
         "Which end this is, for who reads a log: the handshake is the same for both."
@@ -110,7 +110,7 @@ class Association:
         self._rtt = RoundTripTime(config)
         self._queue = SendQueue(config.urgent_streams, config.receive_window)
         self._packet_size = config.initial_packet_size & ~3
-        self._congestion = congestion or Cubic(self._packet_size - 28, config.initial_window_packets)
+        self._congestion = congestion or by_distance.make(config, self._packet_size - 28, random)
         self._heartbeat = Heartbeat(config, random, now)
         self._control = ControlQueue(self._outbox, config.local_port, config.remote_port, self._counters)
         self._lifecycle = Lifecycle(
@@ -133,6 +133,8 @@ class Association:
         )
         self.receive_packet: Callable[[int, float], None] = self._receive_any
         "Take the packet of ``size`` bytes in ``inbox``. To be looked up for each batch: it changes."
+        self.receive_packets: Callable[[Callable[[], int], float], int] = self._receive_all
+        "Take what ``read()`` puts into ``inbox``, until it gives 0 or less; returns that. It changes, too."
         self._waiting_resets: list[int] = []
 
     # Life
@@ -203,7 +205,7 @@ class Association:
         )
         if self.is_peer_ours:
             self.trust_peer()
-        self.receive_packet = receiver.receive
+        self.receive_packet, self.receive_packets = receiver.receive, receiver.receive_all
         self._heartbeat.heard_at = now
         self._resets = StreamResets(
             sender,
@@ -258,13 +260,19 @@ class Association:
         """`receive_packet` while no data may come."""
         self._dispatch.packet(size, _UNVERIFIED, now)
 
+    def _receive_all(self, read: Callable[[], int], now: float) -> int:
+        """`receive_packets` while no data may come; a packet may change that."""
+        while (size := read()) > 0:
+            self.receive_packet(size, now)
+        return size
+
     def end_of_batch(self, now: float, *, drained: bool = True) -> None:
         """All packets of one read from the socket were given; ``drained``: no other follows at once."""
         receiver = self._receiver
         if receiver is None:
             return
         if self._lifecycle.state is State.GONE:
-            self.receive_packet = self._receive_any
+            self.receive_packet, self.receive_packets = self._receive_any, self._receive_all
             return
         receiver.end_of_batch(drained)
         if receiver.is_sack_due or self._dispatch.was_heard:
@@ -287,7 +295,7 @@ class Association:
         counters.bytes_received += len(payload)
         if self.on_message is not None and not self._events:
             self.on_message(stream_id, ppid, payload)
-        else:
+        elif self._lifecycle.state is not State.GONE:  # which the inlet hears of at the end of a batch
             self._events.append(MessageReceived(stream_id, ppid, payload))
 
     def _advance(self, now: float) -> None:
@@ -308,6 +316,25 @@ class Association:
             self._emit(PacketSizeChanged(self._packet_size))
 
     # Sending
+
+    @property
+    def may_have_more(self) -> bool:
+        """Whether `write()`, which has just given a train, may have another.
+
+        Asked so that who only receives need not look for data behind each SACK. Probes are due by the timer.
+        """
+        sender = self._sender
+        return (
+            sender is None
+            or not sender.outstanding.is_empty
+            or self._queue.queued > 0
+            or len(self._control) > 0
+        )
+
+    @property
+    def has_unsent(self) -> bool:
+        """Data waits for its turn, or to be sent again."""
+        return self._queue.queued > 0 or (self._sender is not None and bool(self._sender.outstanding.lost))
 
     def send(
         self,
@@ -368,22 +395,23 @@ class Association:
     def write(self, now: float) -> Train | None:
         """Build the next train in ``outbox``; None when nothing may be sent now."""
         sender = self._sender
-        if sender is not None and self._lifecycle.state is not State.GONE:
+        lifecycle = self._lifecycle
+        sack = b""
+        if sender is not None and lifecycle.state is not State.GONE:
             receiver = self._receiver
-            if receiver is not None and receiver.is_sack_due and self._lifecycle.may_receive:
-                self._control.send_first(receiver.sack())
+            if receiver is not None and receiver.is_sack_due and lifecycle.may_receive:
+                sack = receiver.sack()
             if self._queue.has_limited:
                 skip = sender.take_skip()
                 if skip is not None:
                     self._control.send(skip)
-        train = self._control.write(self._packet_size)
-        if train is not None or sender is None or self._lifecycle.state not in _MAY_TRANSMIT:
+        train = self._control.write(self._packet_size, sack)
+        if train is not None or sender is None or not lifecycle.may_transmit:
             return train
-        if self._lifecycle.is_up:
-            probe = self._probing.write(self._rtt.timeout_s, now)
-            if probe is not None:
-                self._counters.packets_sent += 1
-                return probe
+        probe = self._probing.write(self._rtt, now) if lifecycle.is_up else None
+        if probe is not None:
+            self._counters.packets_sent += 1
+            return probe
         return sender.write(now)
 
     @property
@@ -465,13 +493,13 @@ class Association:
 
     def _watch_peer(self, now: float) -> None:
         heartbeat = self._heartbeat
-        silence = heartbeat.silence(now)
-        if silence >= self.config.failed_after_s:
+        # Sums, as in `next_timer`: the difference may be rounded to less.
+        if now >= heartbeat.heard_at + self.config.failed_after_s:
             self._lifecycle.close(CloseReason.PEER_SILENT)
             return
-        if silence >= self.config.unresponsive_after_s and not heartbeat.is_unresponsive:
+        if not heartbeat.is_unresponsive and now >= heartbeat.heard_at + self.config.unresponsive_after_s:
             heartbeat.is_unresponsive = True
-            self._emit(PeerUnresponsive(silence))
+            self._emit(PeerUnresponsive(heartbeat.silence(now)))
         if heartbeat.is_request_due(now):
             self._control.send(encode_chunk(Kind.HEARTBEAT, heartbeat.request(now)))
 
@@ -498,8 +526,7 @@ class Association:
     def set_receive_window(self, size: int) -> None:
         """The socket's buffer has changed: so many bytes may be on the way to us from now on."""
         if self._receiver is not None:
-            self._receiver.receive_window = size
-            self._receiver.is_sack_due = True
+            self._receiver.set_window(size)
 
     def stats(self) -> AssociationStats:
         """A snapshot of what was counted."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CONGESTION_CONTROLS = ("by distance", "bbr", "cubic")
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationConfig:
@@ -17,8 +19,8 @@ class AssociationConfig:
     "Bytes that may be on the way to us: what the socket's buffer holds, less its own cost of each packet."
     receive_memory: int = 8 << 20
     "Bytes of unfinished and out-of-order messages that are kept at most; the window closes before that."
-    max_out_of_order: int = 4_096
-    "Packets that are kept beyond a gap at most."
+    max_out_of_order: int = 8_192
+    "Packets kept beyond a gap at most: one that is lost twice is missing for 4,000 of 100 Mbit/s and 200 ms."
     max_message_size: int = 262_144
     "Size of the largest message that the peer takes (its SDP's max-message-size)."
     initial_packet_size: int = 1_132
@@ -33,6 +35,8 @@ class AssociationConfig:
     "The same towards a stack that is not known to take long trains; 64 made others drop a third of them."
     initial_window_packets: int = 10
     "Congestion window at the start, in packets (RFC 6928)."
+    congestion: str = "by distance"
+    "Congestion control: one of `CONGESTION_CONTROLS`."
     interleaving: bool = True
     "Offer I-DATA (RFC 8260)."
     partial_reliability: bool = True
@@ -54,13 +58,15 @@ class AssociationConfig:
     "Retransmission timeout before a round trip is measured."
     rto_min_s: float = 0.2
     "RFC 9260 says 1 s, of its time; the tail loss probe acts far sooner than either."
-    rto_max_s: float = 4.0
-    "Kept far below ``failed_after_s``, so that a path which comes back is noticed soon."
+    rto_max_s: float = 1.0
+    "So that a path which comes back is noticed soon: after a timeout few packets ask, and no more follow."
 
     def __post_init__(self) -> None:
         if not 0 < self.max_streams <= 65_535:
             raise ValueError(f"max_streams is {self.max_streams}, not 1 to 65535")
         if self.initial_packet_size < 512:
             raise ValueError(f"an initial packet size of {self.initial_packet_size} is below 512")
+        if self.congestion not in CONGESTION_CONTROLS:
+            raise ValueError(f"no congestion control {self.congestion!r}: {', '.join(CONGESTION_CONTROLS)}")
         if self.receive_memory < self.max_message_size:
             raise ValueError("receive_memory cannot hold one message of max_message_size")

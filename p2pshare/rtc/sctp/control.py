@@ -28,10 +28,6 @@ class ControlQueue:
         else:
             self._chunks.append(chunk)
 
-    def send_first(self, chunk: bytes) -> None:
-        """Send a chunk before all others: a SACK, which is never left out."""
-        self._chunks.appendleft(chunk)
-
     def send_alone(self, tag: int, chunk: bytes) -> None:
         """Send a chunk in a packet of its own with this verification tag (RFC 9260 section 8.5)."""
         if len(self._alone) >= _CHUNKS_AT_MOST:
@@ -39,13 +35,21 @@ class ControlQueue:
         else:
             self._alone.append((tag, chunk))
 
+    def __len__(self) -> int:
+        return len(self._chunks) + len(self._alone)
+
     def clear(self) -> None:
         """Forget what waits."""
         self._chunks.clear()
         self._alone.clear()
 
-    def write(self, packet_size: int) -> Train | None:
-        """The next packet of control chunks, if any waits."""
+    def write(self, packet_size: int, sack: bytes = b"") -> Train | None:
+        """The next packet of control chunks, if any waits; a SACK goes before all others, and always."""
+        if sack:
+            if not self._chunks and not self._alone:
+                self._counters.packets_sent += 1
+                return self._outbox.control(sack)
+            self._chunks.appendleft(sack)
         if self._alone:
             tag, chunk = self._alone.popleft()
             train = self._outbox.control(chunk, COMMON_HEADER.pack(*self._ports, tag, 0))

@@ -38,6 +38,9 @@ _COMMON = 12
 _DATA = struct.Struct("!IHHI")
 _I_DATA = struct.Struct("!IHHII")
 _ECHO_AT_MOST = 1_024
+_SWEEPS = (Kind.FORWARD_TSN, Kind.I_FORWARD_TSN, Kind.RECONFIG)
+"Chunks that have all unfinished messages looked through."
+_SWEEPS_AT_MOST = 4  # in a packet; no stack sends more than two
 
 
 class Dispatch:
@@ -64,6 +67,9 @@ class Dispatch:
         self._on_heartbeat_ack: Callable[[float, int, float], None] | None = None
         self.was_heard = False
         "The peer has sent a packet that is its own."
+        self._header = b""
+        "Ports and tag of the peer's packets, once it is known, and the checksum's state behind them."
+        self._header_state = 0
 
     def set_up(
         self,
@@ -73,6 +79,10 @@ class Dispatch:
         on_heartbeat_ack: Callable[[float, int, float], None],
     ) -> None:
         """The two halves of an association that is established."""
+        config = self._config
+        tag = self._lifecycle.handshake.tag
+        self._header = COMMON_HEADER.pack(config.remote_port, config.local_port, tag, 0)[:8]
+        self._header_state = crc_of(self._header + bytes(4))
         self._sender = sender
         self._receiver = receiver
         self._resets = resets
@@ -86,6 +96,8 @@ class Dispatch:
             dropped[Drop.SHORT] += 1
             return
         packet: bytes = self._view[0:size]
+        if packet[12] == Kind.SACK and packet[:8] == self._header and self._sack_alone(packet, now):
+            return
         if start == _COMMON and not self._is_genuine(packet):
             return
         self.was_heard = True
@@ -93,6 +105,21 @@ class Dispatch:
             self._chunks(packet, start, now)
         except Malformed:
             dropped[Drop.MALFORMED] += 1
+
+    def _sack_alone(self, packet: bytes, now: float) -> bool:
+        """Take a packet that is one SACK and nothing else: what a sender hears all the time."""
+        if (
+            _COMMON + int.from_bytes(packet[14:16], "big") != len(packet)
+            or extend_crc(self._header_state, packet[_COMMON:]).to_bytes(4, "little") != packet[8:12]
+            or self._lifecycle.state is State.GONE
+        ):
+            return False
+        self.was_heard = True
+        try:
+            self._sack(packet[16:], now)
+        except Malformed:
+            self._counters.dropped[Drop.MALFORMED] += 1
+        return True
 
     def _is_genuine(self, packet: bytes) -> bool:
         """Whether checksum, ports and verification tag fit (RFC 9260 sections 6.8 and 8.5)."""
@@ -121,6 +148,7 @@ class Dispatch:
     def _chunks(self, packet: bytes, at: int, now: float) -> None:
         size = len(packet)
         unpack = CHUNK_HEADER.unpack_from
+        sweeps = 0
         while at + 4 <= size:
             if self._lifecycle.state is State.GONE:
                 self._counters.dropped[Drop.STATE] += 1
@@ -131,7 +159,10 @@ class Dispatch:
                 raise Malformed("chunk")
             if kind == Kind.DATA or kind == Kind.I_DATA:
                 self._data(packet, at, kind, flags, length)
+            elif kind in _SWEEPS and sweeps == _SWEEPS_AT_MOST:
+                self._counters.dropped[Drop.FLOOD] += 1
             elif kind != Kind.PAD:
+                sweeps += kind in _SWEEPS
                 body = packet[at + 4 : end]
                 if not self._chunk(kind, flags, body, packet, now):
                     return

@@ -64,7 +64,15 @@ class Lifecycle:
     @property
     def is_up(self) -> bool:
         """Data may come and go."""
-        return self.state in (State.ESTABLISHED, State.SHUTDOWN_PENDING)
+        return self.state is State.ESTABLISHED or self.state is State.SHUTDOWN_PENDING
+
+    @property
+    def may_transmit(self) -> bool:
+        """Data that is queued may go (RFC 9260 section 9.2: until both have said SHUTDOWN)."""
+        state = self.state
+        return (
+            state is State.ESTABLISHED or state is State.SHUTDOWN_PENDING or state is State.SHUTDOWN_RECEIVED
+        )
 
     @property
     def may_receive(self) -> bool:

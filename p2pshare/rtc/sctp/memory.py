@@ -53,12 +53,16 @@ class _SwappedWords:
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
 
+    def __getitem__(self, index: int) -> int:
+        word: int = struct.unpack_from("<I", self._buffer, 4 * index)[0]
+        return word
+
     def __setitem__(self, index: int, word: int) -> None:
         struct.pack_into("<I", self._buffer, 4 * index, word)
 
 
 def words_of(buffer: Buffer) -> Any:
-    """A view that writes 32-bit little-endian words by their index: 26 ns, where a slice takes 100."""
+    """A view that reads and writes 32-bit little-endian words by index: 26 ns, where a slice takes 100."""
     if sys.byteorder == "little":
         return memoryview(buffer).cast("B").cast("I")
     return _SwappedWords(buffer)

@@ -181,6 +181,14 @@ class Init:
         )
 
 
+_SACK = struct.Struct("!BBHIIHH")
+
+
+def encode_plain_sack(cumulative_tsn: int, window: int) -> bytes:
+    """A SACK chunk without gaps and duplicates: one a train, so it goes without a `Sack`."""
+    return _SACK.pack(Kind.SACK, 0, 16, cumulative_tsn, window, 0, 0)
+
+
 @dataclass(slots=True)
 class Sack:
     """What a receiver holds (RFC 9260 section 3.3.4); numbers as on the wire."""

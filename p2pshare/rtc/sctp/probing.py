@@ -13,6 +13,7 @@ from p2pshare.rtc.sctp.heartbeat import Heartbeat
 from p2pshare.rtc.sctp.packet import Kind, encode_chunk
 from p2pshare.rtc.sctp.pmtu import PacketSizeSearch
 from p2pshare.rtc.sctp.tx.outbox import Outbox, Train
+from p2pshare.rtc.sctp.tx.rto import RoundTripTime
 
 _PATIENCE_AT_LEAST_S = 0.3
 
@@ -39,7 +40,7 @@ class Probing:
         """Try this size next."""
         self._wanted = size & ~3
 
-    def write(self, timeout_s: float, now: float) -> Train | None:
+    def write(self, rtt: RoundTripTime, now: float) -> Train | None:
         """The probe that is due, if any."""
         if self._size is not None:
             return None
@@ -52,7 +53,7 @@ class Probing:
         if rest < 4 or size > self._outbox.size:
             return None
         self._size = size
-        self._lost_at = now + max(timeout_s, _PATIENCE_AT_LEAST_S)
+        self._lost_at = now + max(rtt.timeout_s, _PATIENCE_AT_LEAST_S)
         train = self._outbox.control(request + encode_chunk(Kind.PAD, bytes(rest - 4)))
         return Train(train.size, train.packet_size, 1, is_probe=True)
 

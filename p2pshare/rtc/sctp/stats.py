@@ -47,6 +47,7 @@ class Counters:
     timeouts: int = 0
     probes: int = 0
     loss_events: int = 0
+    needless_recoveries: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
 
 
@@ -82,7 +83,9 @@ class AssociationStats:
     probes: int
     "Tail loss probes."
     loss_events: int
-    "How often the congestion window was cut."
+    "How often a recovery began."
+    needless_recoveries: int
+    "How often it turned out that nothing had been lost."
     dropped: Mapping[str, int]
     "What was received and dropped, by reason (`Drop`)."
 

@@ -8,7 +8,7 @@ that happens.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -201,14 +201,14 @@ class Pair:
             heapq.heappush(self._flying, (arrival, self._count, end is self.left, packet))
 
     def _deliver(self) -> None:
-        batches: dict[bool, int] = {}
+        batches: dict[bool, list[bytes]] = {}
         while self._flying and self._flying[0][0] <= self.now:
             _, _, to_right, packet = heapq.heappop(self._flying)
-            end = self.right if to_right else self.left
-            give(end.association, packet, self.now)
-            batches[to_right] = batches.get(to_right, 0) + 1
-        for to_right in batches:
-            (self.right if to_right else self.left).association.end_of_batch(self.now)
+            batches.setdefault(to_right, []).append(packet)
+        for to_right, packets in batches.items():
+            association = (self.right if to_right else self.left).association
+            give_all(association, packets, self.now)
+            association.end_of_batch(self.now)
 
 
 def packets_of(association: Association, train: Train) -> list[bytes]:
@@ -219,6 +219,17 @@ def packets_of(association: Association, train: Train) -> list[bytes]:
 
 
 def give(association: Association, packet: bytes, now: float) -> None:
-    """Put a packet into the inbox and have it received."""
-    copy(association.inbox, packet, len(packet))
-    association.receive_packet(len(packet), now)
+    """Have a packet received."""
+    give_all(association, [packet], now)
+
+
+def give_all(association: Association, packets: Iterable[bytes], now: float) -> None:
+    """Have packets received as the transport does: decrypted into the inbox one by one, in one call."""
+    left = iter(packets)
+
+    def read() -> int:
+        packet = next(left, b"")
+        copy(association.inbox, packet, len(packet))
+        return len(packet)
+
+    association.receive_packets(read, now)

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from p2pshare.rtc.sctp import AssociationConfig
-from p2pshare.rtc.sctp.tx.congestion import Acknowledgement, Cubic
+from p2pshare.rtc.sctp.tx.congestion import Acknowledgement
+from p2pshare.rtc.sctp.tx.cubic import Cubic
 from p2pshare.rtc.sctp.tx.pacing import Pacer
 from tests.rtc.sctp.link import Conditions, Pair
 
@@ -89,6 +90,19 @@ def test_a_loss_cuts_to_seven_tenths_and_growth_comes_back_to_where_it_was() -> 
         cubic.on_acknowledgement(ack(now, cubic.window))
         assert now < 10
     assert now > 1.5
+
+
+def test_a_cut_that_was_needless_is_taken_back_once() -> None:
+    cubic = Cubic(1_000, 100)
+    cubic.on_loss(1.0, 100_000)
+    cubic.undo(1.1)
+    assert cubic.window == 100_000
+    cubic.on_timeout(1.2)
+    cubic.on_timeout(1.6)
+    cubic.undo(1.7)
+    cubic.undo(1.8)
+    assert cubic.window == 100_000
+    assert cubic.is_in_slow_start
 
 
 def test_a_timeout_begins_again_with_few_packets() -> None:

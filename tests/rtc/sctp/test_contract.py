@@ -42,7 +42,30 @@ def test_small_batches_of_one_drain_share_an_acknowledgement() -> None:
     right = pair.right.association
     first = pair.left.association._lifecycle.handshake.initial_tsn
     answers = [receive(right, pair.now, data(first + i, 1, i, b"x"), drained=i == 39) for i in range(40)]
-    assert [i for i, answer in enumerate(answers) if answer] == [15, 31, 39]
+    assert [i for i, answer in enumerate(answers) if answer] == [15, 39]
+
+
+def test_the_more_waits_the_more_an_acknowledgement_stands_for() -> None:
+    pair = Pair(DATA, DATA).connect()
+    right = pair.right.association
+    tsn = pair.left.association._lifecycle.handshake.initial_tsn
+
+    def answered(count: int, drained_at: int) -> list[int]:
+        """Packets one by one, of which one empties the socket; how many each acknowledgement stood for."""
+        nonlocal tsn
+        spans = [0]
+        for number in range(1, count + 1):
+            chunk = data(tsn, 1, tsn - first & 0xFFFF, b"x")
+            tsn = tsn + 1 & 0xFFFF_FFFF
+            spans[-1] += 1
+            if receive(right, pair.now, chunk, drained=number == drained_at):
+                spans.append(0)
+        return spans[:-1]
+
+    first = tsn
+    limit = DATA.receive_window // 8 // 1_400
+    assert answered(400, drained_at=0) == [16, 32, 64, limit, limit, limit]
+    assert answered(80, drained_at=20) == [20, 16, 32]  # with what was left over, 29 emptied the socket
 
 
 def test_a_gap_and_a_duplicate_are_acknowledged_at_once() -> None:

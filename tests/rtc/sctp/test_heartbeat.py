@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from p2pshare.rtc.sctp import Closed, CloseReason, PeerResponsive, PeerUnresponsive
+from p2pshare.rtc.sctp.state import State
 from tests.rtc.sctp.link import Pair
 
 
@@ -50,3 +54,19 @@ def test_data_goes_on_soon_after_a_long_cut() -> None:
     pair.settle(30)
     assert pair.now - begun < 8
     assert len(pair.right.messages) == 10
+
+
+@given(st.integers(5, 20), st.floats(0, 30))
+def test_what_is_due_is_done_at_once_however_times_are_rounded(power: int, before: float) -> None:
+    pair = Pair()
+    pair.now = 2.0**power - before  # sums are rounded where a power of two lies between
+    pair.connect()
+    left = pair.left.association
+    while left.state is State.ESTABLISHED:
+        pair.now = left.next_timer() or pair.now
+        left.handle_timer(pair.now)
+        while left.write(pair.now) is not None:
+            pass
+        due = left.next_timer()
+        assert due is None or due > pair.now
+    assert [type(event) for event in left.take_events()][-2:] == [PeerUnresponsive, Closed]

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from p2pshare.rtc.sctp import AssociationConfig, Closed, CloseReason, State
-from tests.rtc.sctp.link import Conditions, Pair
+from p2pshare.rtc.sctp import AssociationConfig, Closed, CloseReason, MessageReceived, State
+from tests.rtc.sctp.link import Conditions, Pair, give_all
+from tests.rtc.sctp.wire import chunk, data, i_data, packet, tag_of
 
 
 def closed(pair: Pair) -> list[CloseReason]:
@@ -73,3 +74,17 @@ def test_limits_that_make_no_sense_are_refused() -> None:
         AssociationConfig(initial_packet_size=100)
     with pytest.raises(ValueError, match="receive_memory"):
         AssociationConfig(receive_memory=1)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_what_comes_behind_the_end_in_one_batch_is_not_delivered(interleaved: bool) -> None:
+    config = AssociationConfig(interleaving=interleaved)
+    pair = Pair(config, config).connect()
+    right, tsn = pair.right.association, pair.left.association._lifecycle.handshake.initial_tsn
+    messages = [
+        i_data(tsn + i, 1, i, 53, b"x") if interleaved else data(tsn + i, 1, i, b"x") for i in range(3)
+    ]
+    chunks = [messages[0], chunk(6, 0, b""), *messages[1:]]
+    give_all(right, [packet(each, tag_of(right)) for each in chunks], pair.now)
+    right.end_of_batch(pair.now)
+    assert [type(event) for event in right.take_events()] == [MessageReceived, Closed]

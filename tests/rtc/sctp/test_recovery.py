@@ -169,3 +169,67 @@ def test_a_stream_carries_more_messages_than_there_are_sequence_numbers() -> Non
         pair.send(pair.left, 1, i.to_bytes(3, "big"))
     pair.settle(60)
     assert [p for _, _, p in pair.right.messages] == [i.to_bytes(3, "big") for i in range(count)]
+
+
+@both_kinds
+def test_a_delay_that_suddenly_grows_is_no_loss(config: AssociationConfig) -> None:
+    """F-RTO: after the timeout the SACK for what had left before it shows that it was needless."""
+    pair = Pair(config, config, conditions=Conditions(delay_s=0.02)).connect()
+    for _ in range(20):
+        pair.send(pair.left, 1, bytes(65_536))
+    pair.run(0.2)
+    before = pair.left.association.stats()
+    pair.right.conditions = Conditions(delay_s=0.8)
+    pair.run(0.5)
+    pair.right.conditions = Conditions(delay_s=0.02)
+    pair.run(0.55)
+    stats = pair.left.association.stats()
+    assert stats.timeouts > before.timeouts
+    assert stats.needless_recoveries == 1
+    assert stats.congestion_window >= before.congestion_window
+    pair.settle()
+    assert len(pair.right.messages) == 20
+    stats = pair.left.association.stats()
+    assert stats.packets_retransmitted - before.packets_retransmitted < 30
+
+
+@both_kinds
+def test_a_cut_for_packets_that_only_came_late_is_taken_back(config: AssociationConfig) -> None:
+    """Eifel: the receiver reports as duplicates all that was sent again."""
+    pair = Pair(config, config, conditions=Conditions(delay_s=0.02)).connect()
+    for _ in range(30):
+        pair.send(pair.left, 1, bytes(65_536))
+    pair.run(0.15)
+    window = pair.left.association.stats().congestion_window
+    detained: list[bytes] = []
+
+    def detain(packet: bytes) -> bool:
+        if len(detained) < 3 and packet[12] in (0, 64):
+            detained.append(packet)
+            return True
+        return False
+
+    pair.left.conditions = Conditions(delay_s=0.02, drop=detain)
+    pair.run(0.05)
+    assert len(detained) == 3
+    for packet in detained:
+        pair._carry(pair.left, packet)
+    pair.run(0.1)
+    stats = pair.left.association.stats()
+    assert stats.loss_events == 1
+    assert stats.needless_recoveries == 1
+    assert stats.congestion_window >= window
+
+
+def test_a_path_that_stops_is_asked_once_a_second() -> None:
+    pair = Pair(conditions=Conditions(delay_s=0.02)).connect()
+    for _ in range(30):
+        pair.send(pair.left, 1, bytes(65_536))
+    pair.run(0.1)
+    pair.left.conditions = Conditions(loss=1.0)
+    pair.run(3)
+    before = pair.left.association.stats()
+    pair.run(10)
+    after = pair.left.association.stats()
+    assert 8 <= after.timeouts - before.timeouts <= 12
+    assert after.packets_sent - before.packets_sent <= 12 * 12

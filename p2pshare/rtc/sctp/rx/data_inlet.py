@@ -15,11 +15,22 @@ class DataInlet(Inlet):
     is_open = False
     "A message is under way."
     _begun_at = 0
+    _measured = 0
+    "Bytes of its fragments but for the last ones, which are of one size."
+    _measured_count = 0
 
     @property
     def held(self) -> int:
-        """Bytes of the message under way, about: its fragments are taken to be of one size."""
-        return len(self._parts) * len(self._parts[-1]) if self.is_open else 0
+        """Bytes of the message under way."""
+        if not self.is_open:
+            return 0
+        parts = self._parts
+        return self._measured + (len(parts) - self._measured_count) * len(parts[-1])
+
+    @property
+    def pieces(self) -> int:
+        """Its fragments."""
+        return len(self._parts) if self.is_open else 0
 
     def resume(self, segment: Segment) -> None:
         """Carry on this message."""
@@ -29,21 +40,23 @@ class DataInlet(Inlet):
         self._unordered = unordered
         self._parts = segment.parts
         self._append = segment.parts.append
+        self._measured = segment.size - len(segment.parts[-1])
+        self._measured_count = len(segment.parts) - 1
         self._begun_at = segment.first & WRAP
 
     def settle(self, cumulative: int) -> Segment | None:
         """Give back the message under way, which ends at this TSN."""
         if not self.is_open:
             return None
+        size = self.held
         self.is_open = False
         self._middle = NEVER
         stream_id, sequence, ppid = PLACE.unpack(self._place)
         key = (stream_id, sequence, ppid, self._unordered)
-        return Segment(extended(self._begun_at, cumulative), cumulative, Flag.BEGINS, key, self._parts)
+        first = extended(self._begun_at, cumulative)
+        return Segment(first, cumulative, Flag.BEGINS, key, self._parts, size)
 
-    def _take_other(
-        self, size: int, header: bytes, checksum: bytes, word: int, tsn: int, place: bytes
-    ) -> int:
+    def _take_other(self, size: int, header: bytes, checksum: int, word: int, tsn: int, place: bytes) -> int:
         flags = word >> 16
         length = word & 0xFFFF
         if flags > 15 or header != self._header or length <= 16:
@@ -59,7 +72,7 @@ class DataInlet(Inlet):
                 return COMMON
         elif not self.is_open or place != self._place or flags & Flag.UNORDERED != self._unordered:
             return COMMON
-        if extend_crc(self._state, self.covered(size)).to_bytes(4, "little") != checksum:
+        if extend_crc(self._state, self.covered(size)) != checksum:
             self._counters.dropped[Drop.CHECKSUM] += 1
             return DONE
         view = self._view
@@ -79,8 +92,11 @@ class DataInlet(Inlet):
             self._unordered = flags & Flag.UNORDERED
             self._parts = [payload]
             self._append = self._parts.append
+            self._measured = self._measured_count = 0
             self._begun_at = tsn
         else:
+            if len(payload) != len(self._parts[-1]):
+                self._measured, self._measured_count = self.held, len(self._parts)
             self._append(payload)
         self._expect_alike(flags, length, size)
         return DONE
@@ -92,9 +108,9 @@ class DataInlet(Inlet):
         else:
             self._streams.complete(stream_id, sequence, ppid, payload)
 
-    def _take_several(self, size: int, checksum: bytes) -> int:
+    def _take_several(self, size: int, checksum: int) -> int:
         """A packet of several whole messages."""
-        if extend_crc(self._state, self.covered(size)).to_bytes(4, "little") != checksum:
+        if extend_crc(self._state, self.covered(size)) != checksum:
             self._counters.dropped[Drop.CHECKSUM] += 1
             return DONE
         view, unpack, streams = self._view, DATA_HEADER.unpack_from, self._streams

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from p2pshare.rtc.sctp.packet import Flag
 from p2pshare.rtc.sctp.rx.streams import InboundStreams
@@ -41,6 +41,8 @@ class InterleavedReassembly:
         self._assemblies: dict[tuple[bytes, int], Assembly] = {}
         self.held = 0
         "Bytes of unfinished messages."
+        self.pieces = 0
+        "Fragments of them."
 
     def __len__(self) -> int:
         return len(self._assemblies)
@@ -75,6 +77,7 @@ class InterleavedReassembly:
             assembly.end = number
         assembly.size += len(payload)
         self.held += len(payload)
+        self.pieces += 1
         if number != assembly.next:
             assembly.later[number] = payload
             return
@@ -99,6 +102,7 @@ class InterleavedReassembly:
         """Forget an unfinished message."""
         del self._assemblies[assembly.place, assembly.unordered]
         self.held -= assembly.size
+        self.pieces -= len(assembly.parts) + len(assembly.later)
 
     def _finish(self, stream_id: int, mid: int, unordered: int, ppid: int, payload: bytes) -> None:
         if unordered:
@@ -106,16 +110,17 @@ class InterleavedReassembly:
         else:
             self._streams.complete(stream_id, mid, ppid, payload)
 
-    def skip(self, stream_id: int, unordered: bool, mid: int) -> None:
-        """Messages of a stream up to this identifier will not be finished (RFC 8260 section 2.3.1)."""
-        flag = Flag.UNORDERED if unordered else 0
+    def skip(self, streams: Iterable[tuple[int, bool, int]]) -> None:
+        """Messages up to these identifiers will not be finished (RFC 8260 section 2.3.1)."""
+        until = {(stream_id, Flag.UNORDERED * unordered): mid for stream_id, unordered, mid in streams}
         for assembly in list(self._assemblies.values()):
-            is_its = assembly.stream_id == stream_id and assembly.unordered == flag
-            if is_its and (mid - assembly.mid) & 0xFFFF_FFFF < 0x8000_0000:
+            mid = until.get((assembly.stream_id, assembly.unordered))
+            if mid is not None and (mid - assembly.mid) & 0xFFFF_FFFF < 0x8000_0000:
                 self.drop(assembly)
 
     def reset(self, stream_ids: tuple[int, ...]) -> None:
         """Streams begin anew: unfinished messages of their last life will not be finished."""
+        chosen = frozenset(stream_ids)
         for assembly in list(self._assemblies.values()):
-            if not stream_ids or assembly.stream_id in stream_ids:
+            if not chosen or assembly.stream_id in chosen:
                 self.drop(assembly)

@@ -40,21 +40,27 @@ class InterleavedInlet(Inlet):
         assembly = self._assembly
         return 0 if assembly is None else (len(assembly.parts) - assembly.next) * self._part_size
 
+    @property
+    def pieces(self) -> int:
+        """Its fragments that the reassembly does not know of yet."""
+        assembly = self._assembly
+        return 0 if assembly is None else len(assembly.parts) - assembly.next
+
     def settle(self) -> None:
         """Enter in the message under way what was added to it."""
         assembly = self._assembly
         if assembly is not None:
             count = len(assembly.parts)
-            size = (count - assembly.next) * self._part_size
+            fresh = count - assembly.next
+            size = fresh * self._part_size
             assembly.next = count
             assembly.size += size
             self._reassembly.held += size
+            self._reassembly.pieces += fresh
             self._assembly = None
         self._middle = NEVER
 
-    def _take_other(
-        self, size: int, header: bytes, checksum: bytes, word: int, tsn: int, place: bytes
-    ) -> int:
+    def _take_other(self, size: int, header: bytes, checksum: int, word: int, tsn: int, place: bytes) -> int:
         kind_and_flags = word >> 16
         flags = kind_and_flags & 0xFF
         length = word & 0xFFFF
@@ -77,7 +83,7 @@ class InterleavedInlet(Inlet):
                 return COMMON
         elif assembly is None or number != assembly.next or assembly.later:
             return COMMON
-        if extend_crc(self._state, self.covered(size)).to_bytes(4, "little") != checksum:
+        if extend_crc(self._state, self.covered(size)) != checksum:
             self._counters.dropped[Drop.CHECKSUM] += 1
             return DONE
         payload = self._view[32 : COMMON + length]
@@ -95,6 +101,7 @@ class InterleavedInlet(Inlet):
         assembly.next += 1
         assembly.size += len(payload)
         reassembly.held += len(payload)
+        reassembly.pieces += 1
         if flags & Flag.ENDS:
             reassembly.complete(assembly)
             return DONE
@@ -105,9 +112,9 @@ class InterleavedInlet(Inlet):
         self._expect_alike(kind_and_flags, length, size)
         return DONE
 
-    def _take_several(self, size: int, checksum: bytes) -> int:
+    def _take_several(self, size: int, checksum: int) -> int:
         """A packet of several whole messages."""
-        if extend_crc(self._state, self.covered(size)).to_bytes(4, "little") != checksum:
+        if extend_crc(self._state, self.covered(size)) != checksum:
             self._counters.dropped[Drop.CHECKSUM] += 1
             return DONE
         view, unpack, streams = self._view, I_DATA_HEADER.unpack_from, self._streams

@@ -19,7 +19,7 @@ class Segment:
     __slots__ = ("begins", "ends", "first", "key", "last", "parts", "size")
 
     def __init__(
-        self, first: int, last: int, flags: int, key: tuple[int, int, int, int], parts: list[bytes]
+        self, first: int, last: int, flags: int, key: tuple[int, int, int, int], parts: list[bytes], size: int
     ) -> None:
         self.first = first
         self.last = last
@@ -28,7 +28,7 @@ class Segment:
         self.key = key
         "Stream id, stream sequence number, PPID and the flag for unordered: all fragments have the same."
         self.parts = parts
-        self.size = sum(map(len, parts))
+        self.size = size
 
 
 class Reassembly:
@@ -41,6 +41,11 @@ class Reassembly:
         self._by_last: dict[int, Segment] = {}
         self.held = 0
         "Bytes of unfinished messages."
+        self.pieces = 0
+        "Fragments of them."
+
+    def __len__(self) -> int:
+        return len(self._by_first)
 
     def add(self, tsn: int, flags: int, stream_id: int, sequence: int, ppid: int, payload: bytes) -> None:
         """Take a fragment that was not here before."""
@@ -50,6 +55,7 @@ class Reassembly:
             return
         size = len(payload)
         self.held += size
+        self.pieces += 1
         segment = None if flags & Flag.BEGINS else self._by_last.get(tsn - 1)
         if segment is not None and segment.key == key:
             del self._by_last[tsn - 1]
@@ -58,12 +64,13 @@ class Reassembly:
             segment.parts.append(payload)
             segment.ends = bool(flags & Flag.ENDS)
         else:
-            segment = self._by_first[tsn] = Segment(tsn, tsn, flags, key, [payload])
+            segment = self._by_first[tsn] = Segment(tsn, tsn, flags, key, [payload], size)
         if not segment.ends:
             self._join_next(segment)
         if segment.begins and segment.ends:
             del self._by_first[segment.first]
             self.held -= segment.size
+            self.pieces -= len(segment.parts)
             self._complete(key, b"".join(segment.parts))
         else:
             self._by_last[segment.last] = segment
@@ -87,12 +94,14 @@ class Reassembly:
     def insert(self, segment: Segment) -> None:
         """Keep a segment."""
         self.held += segment.size
+        self.pieces += len(segment.parts)
         self._by_first[segment.first] = segment
         self._by_last[segment.last] = segment
 
     def _remove(self, segment: Segment) -> None:
         del self._by_first[segment.first], self._by_last[segment.last]
         self.held -= segment.size
+        self.pieces -= len(segment.parts)
 
     def take_open(self, cumulative: int) -> Segment | None:
         """Take out the message that goes on behind the cumulative TSN, if there is one."""
@@ -109,7 +118,8 @@ class Reassembly:
                 self._remove(segment)
 
     def reset(self, stream_ids: tuple[int, ...], cumulative: int) -> None:
-        """Streams begin anew: unfinished messages of their last life will not be finished."""
+        """Streams, all if none is named, begin anew: what is unfinished of their last life stays so."""
+        chosen = frozenset(stream_ids)
         for segment in list(self._by_first.values()):
-            if segment.last <= cumulative and (not stream_ids or segment.key[0] in stream_ids):
+            if segment.last <= cumulative and (not chosen or segment.key[0] in chosen):
                 self._remove(segment)

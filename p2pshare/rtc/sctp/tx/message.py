@@ -56,6 +56,7 @@ class Message:
         "ends",
         "expires_at",
         "first_tsn",
+        "flags",
         "fragment_size",
         "fragments_numbered",
         "last_tsn",
@@ -88,6 +89,8 @@ class Message:
         self.payload = payload
         self.size = len(payload)
         self.unordered = unordered
+        self.flags = Flag.UNORDERED if unordered else 0
+        "The flag that all of its fragments carry."
         self.max_retransmits = max_retransmits
         self.expires_at = expires_at
         self.sent = 0
@@ -144,11 +147,6 @@ class Message:
                 self.sequence = stream.next_sequence
                 stream.next_sequence = (self.sequence + 1) & 0xFFFF
             self.tail = _DATA_TAIL.pack(stream.id, self.sequence, self.ppid)
-
-    @property
-    def flags(self) -> int:
-        """The flag that all of its fragments carry."""
-        return Flag.UNORDERED if self.unordered else 0
 
 
 class Run:

@@ -29,10 +29,14 @@ class Outstanding:
         "To be sent again."
         self.abandoned = Ranges()
         "Given up (RFC 3758)."
+        self.late = 0
+        "Bytes that arrived after they were taken for lost and before they were sent again, so far."
         self._runs: list[Run] = []
         self._head = 0
         self._total = 0
         "Bytes of all runs there ever were."
+        self._total_acknowledged = 0
+        "Of these, the bytes up to the cumulative TSN."
 
     @property
     def is_empty(self) -> bool:
@@ -87,23 +91,35 @@ class Outstanding:
     def acknowledge(self, cumulative: int) -> int:
         """Everything up to this TSN has arrived; returns the bytes that were not acknowledged before."""
         first = self.cumulative + 1
-        total = self.bytes_between(first, cumulative)
-        sacked = self._bytes_in(self.sacked, first, cumulative)
-        lost = self._bytes_in(self.lost, first, cumulative)
-        abandoned = self._bytes_in(self.abandoned, first, cumulative)
-        for some in (self.sacked, self.lost, self.abandoned):
-            if some:
-                some.remove_through(cumulative)
-        self.cumulative = cumulative
-        self.flight -= total - sacked - lost - abandoned
+        sacked = lost = abandoned = 0
+        if self.sacked.firsts:
+            sacked = self._forget(self.sacked, first, cumulative)
+        if self.lost.firsts:
+            lost = self._forget(self.lost, first, cumulative)
+            self.late += lost
+        if self.abandoned.firsts:
+            abandoned = self._forget(self.abandoned, first, cumulative)
         runs, head = self._runs, self._head
         while head < len(runs) and runs[head].last <= cumulative:
             head += 1
+        through = self._total
+        if head < len(runs):
+            run = runs[head]
+            through = run.base + max(0, cumulative + 1 - run.first) * run.fragment_size
+        total = through - self._total_acknowledged
+        self._total_acknowledged = through
+        self.cumulative = cumulative
+        self.flight -= total - sacked - lost - abandoned
         if head > _COMPACT_AT and 2 * head > len(runs):
             del runs[:head]
             head = 0
         self._head = head
         return total - sacked - abandoned
+
+    def _forget(self, some: Ranges, first: int, cumulative: int) -> int:
+        size = self._bytes_in(some, first, cumulative)
+        some.remove_through(cumulative)
+        return size
 
     def sack(self, first: int, last: int) -> tuple[int, list[tuple[int, int]]]:
         """These have arrived; returns how many bytes that is news of, and which TSNs."""
@@ -113,7 +129,9 @@ class Outstanding:
             some = self.bytes_between(start, end)
             size += some
             if self.lost:
-                some -= self._bytes_in(self.lost, start, end)
+                late = self._bytes_in(self.lost, start, end)
+                some -= late
+                self.late += late
                 self.lost.remove(start, end)
             if self.abandoned:
                 some -= self._bytes_in(self.abandoned, start, end)
@@ -134,14 +152,26 @@ class Outstanding:
         return news
 
     def lose_everything(self) -> list[tuple[int, int]]:
-        """A timeout: only what is cumulatively acknowledged has arrived (RFC 9260 section 6.3.3)."""
+        """A timeout: nothing that is not acknowledged is on its way any more.
+
+        What was selectively acknowledged has arrived, unless the receiver takes it back (RFC 9260 section
+        6.3.3): then the packet after the cumulative TSN is among it, which a receiver that still had it would
+        have acknowledged.
+        """
         first, last = self.cumulative + 1, self.next_tsn - 1
         if first > last:
             return []
-        for start, end in list(self.sacked):
-            self.flight += self.bytes_between(start, end)
-        self.sacked.clear()
+        if first in self.sacked:
+            for start, end in list(self.sacked):
+                self.flight += self.bytes_between(start, end)
+            self.sacked.clear()
         return self.lose(first, last)
+
+    def find_again(self) -> None:
+        """What is marked lost is on its way after all."""
+        for start, end in self.lost:
+            self.flight += self.bytes_between(start, end)
+        self.lost.clear()
 
     def resend(self, first: int, last: int) -> None:
         """These are sent again."""

@@ -11,33 +11,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from operator import attrgetter
 
+from p2pshare.rtc.sctp.tx.delivery import DeliveryRate, Sent
 from p2pshare.rtc.sctp.tx.outstanding import Outstanding
+from p2pshare.rtc.sctp.tx.reordering import ReorderingWindow
 from p2pshare.rtc.sctp.tx.rto import RoundTripTime
 
 _first = attrgetter("first")
 _COMPACT_AT = 256
 _ENOUGH_ACKNOWLEDGED = 3
-_WINDOW_STEPS_AT_MOST = 8
 _INSTANT_S = 1e-6
-_WIDE_WINDOW_RECOVERIES = 16
-
-
-class Sent:
-    """A train, or a part of one: consecutive TSNs that left at one moment."""
-
-    __slots__ = ("delivered", "delivered_at", "first", "is_limited", "last", "sent_at")
-
-    def __init__(
-        self, first: int, last: int, sent_at: float, delivered: int, delivered_at: float, limited: bool
-    ) -> None:
-        self.first = first
-        self.last = last
-        self.sent_at = sent_at
-        self.delivered = delivered
-        "Bytes that had been acknowledged when it left: for the delivery rate."
-        self.delivered_at = delivered_at
-        self.is_limited = limited
-        "The application had nothing more to send: the delivery rate may be higher than measured."
 
 
 class Recovery:
@@ -49,33 +31,31 @@ class Recovery:
         self._fresh: list[Sent] = []
         self._head = 0
         self._resent: list[Sent] = []
+        self._forgotten: tuple[list[Sent], list[Sent]] = ([], [])
+        "What the logs were before the last timeout."
         self._newest_at = -1.0
         self._newest_tsn = -1
         "When the most lately sent packet that has arrived was sent, and its TSN."
         self._newest_rtt = 0.0
         self._highest_sacked = -1
-        self._reordering_seen = False
-        self._window_steps = 1
-        self._keep_steps_for = 0
+        self.window = ReorderingWindow(rtt)
         self.recovery_point = -1
         "The window is not cut again for losses up to this TSN."
         self.overdue_at: float | None = None
         "When packets that are missing now become lost ones."
-        self.delivered = 0
-        self.delivered_at = 0.0
-        self.delivery_rate: float | None = None
-        "Bytes a second between the sending of the newest acknowledged train and its acknowledgement."
-        self.rate_is_limited = False
+        self.path = DeliveryRate()
 
-    def sent(self, first: int, last: int, now: float, limited: bool = False) -> None:
+    def sent(self, first: int, last: int, now: float) -> None:
         """New data has left."""
         if self._head == len(self._fresh) and not self._resent:
-            self.delivered_at = now  # idle until now: the rate is measured from here
-        self._fresh.append(Sent(first, last, now, self.delivered, self.delivered_at, limited))
+            self.path.restart(now)
+        self._fresh.append(Sent(first, last, now, self.path, self._outstanding.flight))
 
     def resent(self, first: int, last: int, now: float) -> None:
         """Lost data has left again."""
-        self._resent.append(Sent(first, last, now, self.delivered, self.delivered_at, False))
+        if self._head == len(self._fresh) and not self._resent:
+            self.path.restart(now)
+        self._resent.append(Sent(first, last, now, self.path, self._outstanding.flight))
 
     def acknowledged(self, size: int, news: list[tuple[int, int]], before: int, now: float) -> float | None:
         """Take a SACK that is entered in `Outstanding` already; returns a round trip time if it shows one.
@@ -85,8 +65,7 @@ class Recovery:
         """
         outstanding = self._outstanding
         cumulative = outstanding.cumulative
-        self.delivered += size
-        self.delivered_at = now
+        self.path.arrived(size, now)
         highest = news[-1][1] if news else -1
         if cumulative > before and cumulative > highest:
             highest = cumulative
@@ -97,7 +76,7 @@ class Recovery:
             if index >= head and highest <= fresh[index].last:
                 rtt = self._note(fresh[index], highest, now)
             if news and news[0][0] < self._highest_sacked and fresh[head].first <= news[0][0]:
-                self._reordering_seen = True
+                self._note_late(news, now)
         if news and news[-1][1] > self._highest_sacked:
             self._highest_sacked = news[-1][1]
         if self._resent:
@@ -118,11 +97,20 @@ class Recovery:
             self._newest_at = train.sent_at
             self._newest_tsn = tsn
             self._newest_rtt = rtt
-        span = now - min(train.delivered_at, train.sent_at)
-        if span > 0:
-            self.delivery_rate = (self.delivered - train.delivered) / span
-            self.rate_is_limited = train.is_limited
+            self.path.sample(train, now)
         return rtt
+
+    def _note_late(self, news: list[tuple[int, int]], now: float) -> None:
+        """Packets that others had overtaken have arrived, the first time they were sent."""
+        fresh = self._fresh
+        latest = 0.0
+        for first, _ in news:
+            if first >= self._highest_sacked:
+                break
+            index = bisect_right(fresh, first, lo=self._head, key=_first) - 1
+            if index >= self._head and first <= fresh[index].last:
+                latest = max(latest, now - fresh[index].sent_at - self._newest_rtt)
+        self.window.late(latest, now)
 
     def _note_resent(self, cumulative: int, now: float) -> None:
         sacked = self._outstanding.sacked
@@ -134,33 +122,22 @@ class Recovery:
                 kept.append(train)
                 continue
             # An answer that came too fast was to its first copy: it proves nothing (RFC 8985 section 6.2).
-            is_newer = (train.sent_at, train.last) > (self._newest_at, self._newest_tsn)
-            if is_newer and now - train.sent_at >= (self._rtt.min_s or 0.0):
+            took = now - train.sent_at
+            if took < (self._rtt.min_s or 0.0):
+                self.window.late(self.window.seconds + took, now)
+            elif (train.sent_at, train.last) > (self._newest_at, self._newest_tsn):
                 self._newest_at = train.sent_at
                 self._newest_tsn = train.last
-                self._newest_rtt = now - train.sent_at
+                self._newest_rtt = took
         self._resent = kept
 
-    def duplicate_reported(self) -> None:
-        """A packet was sent again for nothing: allow for more reordering (RFC 8985 section 6.2)."""
-        self._reordering_seen = True
-        self._window_steps = min(self._window_steps + 1, _WINDOW_STEPS_AT_MOST)
-        self._keep_steps_for = _WIDE_WINDOW_RECOVERIES
-
-    def recovery_began(self) -> None:
-        """The congestion window was cut."""
-        if self._keep_steps_for:
-            self._keep_steps_for -= 1
-            if not self._keep_steps_for:
-                self._window_steps = 1
-
     def _reordering_window(self) -> float:
-        if not self._reordering_seen:
+        window = self.window
+        if not window.is_seen:
             is_recovering = self._outstanding.cumulative < self.recovery_point
             if is_recovering or self._outstanding.sacked.count >= _ENOUGH_ACKNOWLEDGED:
                 return 0.0
-        rtt = self._rtt
-        return min(self._window_steps * (rtt.min_s or 0.0) / 4, rtt.smoothed_s or 0.0)
+        return window.seconds
 
     def detect(self, now: float) -> list[tuple[int, int]]:
         """Mark what is lost by now in `Outstanding.lost`; returns those TSNs, and sets `overdue_at`."""
@@ -241,9 +218,28 @@ class Recovery:
 
     def forget(self) -> None:
         """A timeout: all that is outstanding is marked lost and will be logged anew."""
-        self._fresh.clear()
+        if self._head < len(self._fresh) or not self._forgotten[0]:
+            self._forgotten = (self._fresh[self._head :], self._resent)
+        self._fresh = []
         self._head = 0
-        self._resent.clear()
+        self._resent = []
         self.overdue_at = None
         self._newest_at = -1.0
         self._newest_tsn = -1
+
+    def remember(self) -> None:
+        """The timeout was needless: what is marked lost and was not sent again is on its way still."""
+        lost = self._outstanding.lost
+        fresh, resent = (
+            [
+                train.part(first, last)
+                for train in trains
+                for first, last in lost.within(train.first, train.last)
+            ]
+            for trains in self._forgotten
+        )
+        self._forgotten = ([], [])
+        self._fresh = fresh + self._fresh[self._head :]
+        self._head = 0
+        self._resent = resent + self._resent
+        self._outstanding.find_again()

@@ -97,7 +97,8 @@ class SendQueue:
             if not was_begun:
                 self._open[stream] = None
                 self._open_bytes += message.size
-            self._rotate(stream)
+            if len(self._ready) > 1 or len(self._ready_urgent) > 1:
+                self._rotate(stream)
         else:
             self._current = stream
 

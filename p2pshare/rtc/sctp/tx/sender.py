@@ -13,6 +13,7 @@ from p2pshare.rtc.sctp.packet import Sack, extended
 from p2pshare.rtc.sctp.stats import Counters
 from p2pshare.rtc.sctp.tx.congestion import Acknowledgement, CongestionControl
 from p2pshare.rtc.sctp.tx.message import Message
+from p2pshare.rtc.sctp.tx.needless import Needless
 from p2pshare.rtc.sctp.tx.outbox import Outbox, Train
 from p2pshare.rtc.sctp.tx.outstanding import Outstanding
 from p2pshare.rtc.sctp.tx.pacing import Pacer
@@ -25,7 +26,8 @@ from p2pshare.rtc.sctp.tx.train import TrainBuilder
 _WINDOW_SHARE = 3  # a train takes at most a third of the window, so that acknowledgements keep coming
 # A window of which two thirds are in flight is in use: pacing and trains seldom fill it to the brim.
 _FILLED = 1.5
-_DUPLICATES_LOOKED_AT = 8
+_DUPLICATES_LOOKED_AT = 32
+_HEADERS_OF_A_TRAIN = 2_048
 
 
 class Sender:
@@ -53,6 +55,9 @@ class Sender:
         self.trains = TrainBuilder(outbox, queue, self.outstanding, counters)
         self.abandonment = Abandonment(queue, self.outstanding)
         self._pacer = Pacer()
+        self._needless = Needless()
+        self._has_timed_out = False
+        "Nothing has shown yet whether the last timeout was needless."
         self.peer_window = peer_window
         self.max_train = config.max_train_to_foreigners
         self.is_foreign = True
@@ -96,12 +101,14 @@ class Sender:
             train = self._write_probe(tsn, now)
             if train is not None:
                 return train
-        if not outstanding.lost and not self.queue.queued:
-            return None
         congestion = self.congestion
         window = congestion.window
         flight = outstanding.flight
         rate = congestion.pacing_rate if self._config.pacing else None
+        if not outstanding.lost and not self.queue.queued:
+            if flight < window and (rate is None or self._pacer.wait(now) is None):
+                self.recovery.path.limit(flight)
+            return None
         if rate is not None:
             free_at = self._pacer.wait(now)
             if free_at is not None:
@@ -126,7 +133,7 @@ class Sender:
             if not self._probe_outstanding and not self.rtt.backoff:
                 self._progress_at = now
             if rate is not None:
-                self._pacer.sent(train.size, rate, now)
+                self._pacer.sent(outstanding.flight - flight, rate, now, self.rtt.min_s or 0.0)
         return train
 
     def _write_again(self, now: float, most: int, room: int) -> Train | None:
@@ -142,9 +149,12 @@ class Sender:
             if self.outstanding.flight > 0:
                 return None
             most = 1
-        train, ranges = self.trains.build_again(most, max(room, 1))
+        # Packets may be larger than they are now, from before the path's size went down: bytes count too.
+        room = min(max(room, 1), self._config.max_train_bytes - _HEADERS_OF_A_TRAIN)
+        train, ranges = self.trains.build_again(most, room)
         for first, last in ranges:
             self.recovery.resent(first, last, now)
+            self._needless.resent(first, last)
         return train
 
     def _write_new(self, now: float, most: int, payload: int, window: int, flight: int) -> Train | None:
@@ -163,7 +173,7 @@ class Sender:
         if train is None:
             return None
         last = self.outstanding.next_tsn - 1
-        self.recovery.sent(first, last, now, limited=not self.queue.queued)
+        self.recovery.sent(first, last, now)
         return train
 
     def _cut_off(self, message: Message) -> None:
@@ -200,6 +210,7 @@ class Sender:
         if cumulative > highest or (gaps and cumulative + max(gaps) > highest):
             return False
         flight_before = outstanding.flight
+        late_before = outstanding.late
         acked = 0
         if cumulative > before:
             acked = outstanding.acknowledge(cumulative)
@@ -212,10 +223,8 @@ class Sender:
         if len(news) > 1:
             news.sort()
         self.peer_window = sack.window
-        for duplicate in sack.duplicates[:_DUPLICATES_LOOKED_AT]:
-            if extended(duplicate, cumulative) <= highest and self._counters.chunks_retransmitted:
-                self.recovery.duplicate_reported()
-                break
+        if sack.duplicates and self._counters.chunks_retransmitted:
+            self._note_duplicates(sack.duplicates, cumulative, now)
         if cumulative == before and not news:
             if self.queue.has_limited:
                 self._skip_is_due = True
@@ -227,10 +236,18 @@ class Sender:
             self.rtt.sample(rtt_s, now)
         if cumulative > before or rtt_s is not None:
             self.rtt.backoff = 0
+        if outstanding.late > late_before:
+            self._note_late(now)
+        if cumulative >= self.recovery.recovery_point:
+            self._has_timed_out = False
         self._find_lost(now, flight_before)
+        congestion = self.congestion
+        if self._needless.is_proved(is_something_lost=bool(outstanding.lost)):
+            self._counters.needless_recoveries += 1
+            congestion.undo(now)
         rtt = self.rtt
         recovery = self.recovery
-        congestion = self.congestion
+        path = recovery.path
         congestion.on_acknowledgement(
             Acknowledgement(
                 now,
@@ -243,24 +260,52 @@ class Sender:
                 outstanding.next_tsn,
                 self._was_limited or _FILLED * flight_before >= congestion.window,
                 cumulative < recovery.recovery_point,
-                recovery.delivery_rate,
-                recovery.rate_is_limited,
+                path.rate,
+                path.is_limited,
+                path.delivered,
+                path.lost,
+                path.sent_delivered,
+                path.sent_lost,
+                path.sent_flight,
             )
         )
+        path.rate = None
         self._was_limited = False
         if self.queue.has_limited:
             self._skip_is_due = True
         return True
 
+    def _note_duplicates(self, duplicates: tuple[int, ...], cumulative: int, now: float) -> None:
+        is_ours = False
+        for duplicate in duplicates[:_DUPLICATES_LOOKED_AT]:
+            is_ours = self._needless.duplicate(extended(duplicate, cumulative)) or is_ours
+        if is_ours:
+            self.recovery.window.needless(now)
+
+    def _note_late(self, now: float) -> None:
+        """Something that was taken for lost has arrived without having been sent again."""
+        self._needless.late()
+        if self._has_timed_out:  # F-RTO (RFC 5682)
+            self._has_timed_out = False
+            self._counters.needless_recoveries += 1
+            self.recovery.remember()
+            self._needless.settle()
+            self.congestion.undo(now)
+        else:
+            self.recovery.window.needless(now)
+
     def _find_lost(self, now: float, flight_before: int) -> None:
         outstanding = self.outstanding
+        flight = outstanding.flight
         news = self.recovery.detect(now)
         if not news:
             return
+        self.recovery.path.lost += flight - outstanding.flight
         self._judge(news, now)
         if news[-1][1] > self.recovery.recovery_point:
             self.recovery.recovery_point = outstanding.next_tsn - 1
-            self.recovery.recovery_began()
+            self.recovery.window.recovery_began()
+            self._needless.began()
             self._counters.loss_events += 1
             self.congestion.on_loss(now, flight_before)
 
@@ -326,6 +371,8 @@ class Sender:
         lost = outstanding.lose_everything()
         self.recovery.forget()
         self.recovery.recovery_point = outstanding.next_tsn - 1
+        self._has_timed_out = True
+        self._needless.began()
         if not is_probing_window:
             self.congestion.on_timeout(now)
         self._judge(lost, now)

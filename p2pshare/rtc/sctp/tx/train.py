@@ -63,6 +63,7 @@ class TrainBuilder:
         ``bytes_at_most`` is payload; a single packet may go beyond it, so that a small window is no deadlock.
         """
         queue, overhead = self._queue, self._overhead
+        small = (self.packet_size >> 1) - overhead
         packet_size = 0
         packets = left = 0
         last_size = 0
@@ -70,12 +71,12 @@ class TrainBuilder:
             message = queue.peek(now)
             if message is None:
                 break
-            if self._is_small(message):
+            if message.size <= small and not message.started:
                 size = packet_size or self.packet_size
-                if not self._fits(message, size) or (packets and bytes_at_most - left < size - overhead):
+                if message.size + overhead > size or (packets and bytes_at_most - left < size - overhead):
                     break
                 packet_size = size
-                last_size, payload = self._bundle(packets, size, now, packets + 1 < packets_at_most)
+                last_size, payload = self._bundle(packets, size, small, now, packets + 1 < packets_at_most)
                 packets += 1
                 left += payload
                 if last_size < size:
@@ -108,12 +109,6 @@ class TrainBuilder:
         counters.bytes_sent += left
         counters.trains_sent += 1
         return Train((packets - 1) * packet_size + last_size, packet_size, packets)
-
-    def _is_small(self, message: Message) -> bool:
-        return not message.started and message.size <= (self.packet_size >> 1) - self._overhead
-
-    def _fits(self, message: Message, packet_size: int) -> bool:
-        return message.size + self._overhead <= packet_size
 
     def _cut(self, size: int, packet_size: int) -> int:
         """The fragment size for a message, that of the train under way if that wastes little."""
@@ -197,7 +192,10 @@ class TrainBuilder:
             packet_at = offset - _COMMON
             last_size = self._end_packet(packet_at, packet_at + overhead + tail, packet_size, more)
         queue.took(message, payload)
-        self._account(message, payload)
+        accepted, stream_id = self.accepted, message.stream.id
+        accepted[stream_id] = accepted.get(stream_id, 0) + payload
+        if message.sent == message.size:
+            self._counters.messages_sent += 1
         return count, payload, last_size
 
     def _end_packet(self, start: int, end: int, packet_size: int, fill: bool) -> int:
@@ -215,7 +213,9 @@ class TrainBuilder:
         self._outbox.finish(start, end - start)
         return end - start
 
-    def _bundle(self, packets: int, packet_size: int, now: float, may_fill: bool) -> tuple[int, int]:
+    def _bundle(
+        self, packets: int, packet_size: int, small: int, now: float, may_fill: bool
+    ) -> tuple[int, int]:
         """Fill one packet with small messages; returns its size and its bytes of payload."""
         outbox, queue, outstanding = self._outbox, self._queue, self._outstanding
         outbox.slots(packet_size, self._overhead, packets + 1)
@@ -223,10 +223,10 @@ class TrainBuilder:
         start = packets * packet_size
         at = start + _COMMON
         end = start + packet_size
-        view = outbox.view
+        view, accepted = outbox.view, self.accepted
         payload = 0
         message = queue.peek(now)
-        while message is not None and self._is_small(message):
+        while message is not None and message.size <= small and not message.started:
             size = message.size
             behind = at + header + size
             if behind > end:
@@ -242,7 +242,8 @@ class TrainBuilder:
             at = behind + odd
             payload += size
             queue.took(message, size)
-            self._account(message, size)
+            accepted[message.stream.id] = accepted.get(message.stream.id, 0) + size
+            self._counters.messages_sent += 1
             message = queue.peek(now)
         return self._end_packet(start, at, packet_size, may_fill and message is not None), payload
 
@@ -256,13 +257,6 @@ class TrainBuilder:
             DATA_HEADER.pack_into(
                 view, at, Kind.DATA, flags, 16 + size, tsn, stream_id, message.sequence, message.ppid
             )
-
-    def _account(self, message: Message, size: int) -> None:
-        accepted = self.accepted
-        stream_id = message.stream.id
-        accepted[stream_id] = accepted.get(stream_id, 0) + size
-        if message.sent == message.size:
-            self._counters.messages_sent += 1
 
     def build_again(self, packets_at_most: int, bytes_at_most: int) -> tuple[Train, list[tuple[int, int]]]:
         """Build a train of what is lost; returns it and the ranges of TSNs in it."""
