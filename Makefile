@@ -2,6 +2,7 @@
 # make test               everything that has to hold: format, lint, types, imports, tests
 # make check              the same without the tests
 # make bench              measure, beside stock aiortc and the line: half an hour
+# make fuzz               try what a stranger's bytes can do: each target for a minute (SECONDS=60)
 # make format             put the code in shape
 # make clean              remove what make and the tools have made
 #
@@ -17,17 +18,21 @@ SHELL := /bin/sh
 
 PYTHON ?=
 PYTEST_ARGS ?=
+SECONDS ?= 60
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 PIP := $(RUN) -m pip --disable-pip-version-check -qq
+# pip before 25.1 knows no --group, and Python 3.11 brings an older one.
+GROUP = import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["$(1)"], sep="\n")
 
 # The name as it was typed, for the shell to expand: a "$" in a file's name is the name's own.
 override FILE := $(value FILE)
 export FILE
 
-.PHONY: help demo test check bench format clean system-packages anew
+.PHONY: help demo test check bench fuzz format clean system-packages anew
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
 
@@ -50,6 +55,11 @@ check: $(INSTALLED_DEV)
 
 bench: $(INSTALLED_DEV)
 	@$(RUN) -m benchmarks
+
+fuzz: $(INSTALLED_DEV)
+	@$(RUN) -c '$(call GROUP,fuzz)' > $(VENV)/fuzz.txt
+	@$(PIP) install --requirement $(VENV)/fuzz.txt
+	@$(RUN) -m fuzz all --seconds $(SECONDS)
 
 format: $(INSTALLED_DEV)
 	@$(RUN) -m ruff check --fix --select I .
@@ -85,10 +95,8 @@ $(INSTALLED): pyproject.toml
 	@$(PIP) install --editable .
 	@pwd -P > $@
 
-# pip before 25.1 knows no --group, and Python 3.11 brings an older one.
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "== .venv, tools for development"
-	@$(RUN) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
-		> $(VENV)/dev.txt
+	@$(RUN) -c '$(call GROUP,dev)' > $(VENV)/dev.txt
 	@$(PIP) install --requirement $(VENV)/dev.txt
 	@touch $@

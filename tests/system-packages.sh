@@ -11,6 +11,7 @@ ip:iproute2
 nft:nftables
 tmux:tmux
 chromium:chromium
+turnserver:coturn
 "
 
 packages=
@@ -30,6 +31,9 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # shellcheck disable=SC2086  # one word a package
 if { apt-get update && apt-get install --yes --no-install-recommends $packages; } >"$log" 2>&1; then
+    case $packages in *coturn*) # its package would have it serve strangers from now on
+        ! command -v systemctl >/dev/null 2>&1 || systemctl --quiet disable --now coturn >/dev/null 2>&1 || true ;;
+    esac
     exit 0
 fi
 tail -n 20 "$log" >&2

@@ -21,6 +21,9 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-features=WebRtcHideLocalIpsWithMdns",  # candidates with addresses: nobody here resolves .local
+    "--use-fake-device-for-media-stream",  # a camera and a microphone, where there is none
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
 )
 ORIGIN = "http://localhost/"
 "A page of this host has crypto.subtle. The browser asks nobody for it: see `new_page`."

@@ -14,7 +14,7 @@ from functools import cache
 
 import pytest
 
-PACKAGES = {"ip": "iproute2", "nft": "nftables"}
+PACKAGES = {"ip": "iproute2", "nft": "nftables", "turnserver": "coturn"}
 "Debian's package, where it is not named like its command (see also tests/system-packages.sh)."
 
 SYSTEM_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

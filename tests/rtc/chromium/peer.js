@@ -30,12 +30,14 @@ function reached(target, event, isSo) {
 }
 
 class Peer extends EventTarget {
-  constructor() {
+  constructor(configuration = {}) {
     super();
-    this.pc = new RTCPeerConnection();
+    this.pc = new RTCPeerConnection(configuration);
     this.channels = {};
     this.messages = {};
     this.pc.addEventListener("datachannel", ({ channel }) => this.take(channel));
+    this.pc.addEventListener("track", ({ track }) => this.show(track));
+    this.pictures = 0;
   }
 
   // Signaling: whole descriptions, all candidates in them.
@@ -151,7 +153,46 @@ class Peer extends EventTarget {
     await this.channel(label);
     const total = () => this.messages[label].reduce((sum, data) => sum + data.byteLength, 0);
     await reached(this, "changed", () => total() >= size);
-    return digest(await new Blob(this.messages[label]).arrayBuffer());
+    const taken = this.messages[label].splice(0);
+    return digest(await new Blob(taken).arrayBuffer());
+  }
+
+  // Media: a camera and a microphone that Chromium makes up; what comes is shown and heard.
+
+  async call() {
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: true,
+      video: { width: 160, height: 120 },
+    });
+    for (const track of stream.getTracks()) this.pc.addTrack(track, stream);
+  }
+
+  async show(track) {
+    const player = document.createElement(track.kind);
+    player.srcObject = new MediaStream([track]);
+    document.body.append(player);
+    if (track.kind === "video") {
+      const shown = () => {
+        this.pictures += 1;
+        this.dispatchEvent(new Event("changed"));
+        player.requestVideoFrameCallback(shown);
+      };
+      player.requestVideoFrameCallback(shown);
+    }
+    await player.play();
+  }
+
+  async heard() {
+    const sounds = (await this.stats()).filter(({ type, kind }) => type === "inbound-rtp" && kind === "audio");
+    return sounds.reduce((sum, { packetsReceived }) => sum + packetsReceived, 0);
+  }
+
+  async shows(count) {
+    const sounds = count + (await this.heard());
+    do {
+      const pictures = this.pictures + count;
+      await reached(this, "changed", () => this.pictures >= pictures);
+    } while ((await this.heard()) < sounds);
   }
 
   async stats() {

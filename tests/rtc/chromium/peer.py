@@ -7,24 +7,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from playwright.async_api import Browser, Page
 
-from tests.rtc.datapath.peers import PATIENCE_S
+from tests.rtc.datapath.peers import PATIENCE_S, opened
 from tests.support.chromium import new_page
 
 _SCRIPT = Path(__file__).with_name("peer.js")
 
 
 @asynccontextmanager
-async def new_peer(browser: Browser) -> AsyncIterator[ChromiumPeer]:
-    """A page with a connection."""
-    async with new_page(browser, _SCRIPT.read_text() + "globalThis.peer = new Peer();") as page:
+async def new_peer(browser: Browser, **configuration: object) -> AsyncIterator[ChromiumPeer]:
+    """A page with a connection; the configuration is as for a web page's own."""
+    made = f"globalThis.peer = new Peer({json.dumps(configuration)});"
+    async with new_page(browser, _SCRIPT.read_text() + made) as page:
         yield ChromiumPeer(page)
 
 
@@ -101,6 +103,16 @@ class ChromiumPeer:
         """Receive so many bytes; returns their SHA-256."""
         return str(await self._call("receive_bulk", label, size))
 
+    # Media
+
+    async def call(self) -> None:
+        """Send the camera and the microphone, from the next description on."""
+        await self._call("call")
+
+    async def shows(self, count: int) -> None:
+        """Wait until so many more pictures were shown, and as many packets of sound have come."""
+        await self._call("shows", count)
+
     async def stats(self) -> dict[str, dict[str, Any]]:
         """What getStats() says, by type; one of each type here."""
         return {report["type"]: report for report in await self._call("stats")}
@@ -124,3 +136,17 @@ async def negotiate(pc: RTCPeerConnection, peer: ChromiumPeer, *, chromium_offer
         await pc.setLocalDescription(await pc.createOffer())
         await peer.take_description(pc.localDescription)
         await pc.setRemoteDescription(await peer.describe())
+
+
+async def meet(
+    pc: RTCPeerConnection, peer: ChromiumPeer, *labels: str, chromium_offers: bool
+) -> list[RTCDataChannel]:
+    """Connect, with channels that were agreed on, open at both ends; their ids are 0, 1, ..."""
+    channels = [pc.createDataChannel(label, negotiated=True, id=i) for i, label in enumerate(labels)]
+    for i, label in enumerate(labels):
+        await peer.create(label, negotiated=True, id=i)
+    await negotiate(pc, peer, chromium_offers=chromium_offers)
+    for channel in channels:
+        await opened(channel)
+        await peer.opened(channel.label)
+    return channels

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import random
 from typing import Any
 
 import pytest
-from aiortc import RTCDataChannel
 
 from p2pshare.rtc.datapath import network
-from tests.rtc.chromium.peer import ChromiumPeer, negotiate
+from tests.rtc.chromium.bulk import MIB, both, exchange_bulk, receive_bulk, send_bulk
+from tests.rtc.chromium.peer import ChromiumPeer, meet, negotiate
 from tests.rtc.datapath.peers import (
-    PATIENCE_S,
     Inbox,
     LossyTransport,
     Pc,
@@ -27,53 +23,14 @@ from tests.support.needs import needs_command
 
 pytestmark = [needs_command("chromium"), pytest.mark.asyncio(loop_scope="package")]
 
-MIB = 1 << 20
-MESSAGE = 65_536
 LAST = b"the end"
 
 
-async def receive_bulk(channel: RTCDataChannel, size: int) -> str:
-    """Receive so many bytes; returns their SHA-256."""
-    digest = hashlib.sha256()
-    left = size
-    done = asyncio.Event()
-
-    def received(message: bytes) -> None:
-        nonlocal left
-        digest.update(message)
-        left -= len(message)
-        if left <= 0:
-            done.set()
-
-    channel.on("message", received)
-    await asyncio.wait_for(done.wait(), PATIENCE_S)
-    channel.remove_listener("message", received)
-    assert left == 0
-    return digest.hexdigest()
-
-
-async def send_bulk(channel: RTCDataChannel, size: int, seed: int = 1) -> str:
-    """Send so many random bytes; returns their SHA-256."""
-    bulk = random.Random(seed).randbytes(size)
-    await send_all(channel, [bulk[at : at + MESSAGE] for at in range(0, size, MESSAGE)])
-    return hashlib.sha256(bulk).hexdigest()
-
-
-async def both(*ways: Any) -> list[str]:
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(way) for way in ways]
-    return [task.result() for task in running]
-
-
-async def test_64_mib_each_way_arrive_as_they_were(pc: Pc, peer: ChromiumPeer) -> None:
-    channel = pc.createDataChannel("bulk", negotiated=True, id=0)
-    await peer.create("bulk", negotiated=True, id=0)
-    await negotiate(pc, peer, chromium_offers=True)
-    await opened(channel)
-    await peer.opened("bulk")
-    sent, received = await both(send_bulk(channel, 64 * MIB), peer.receive_bulk("bulk", 64 * MIB))
+async def test_32_mib_each_way_arrive_as_they_were(pc: Pc, peer: ChromiumPeer) -> None:
+    [channel] = await meet(pc, peer, "bulk", chromium_offers=True)
+    sent, received = await both(send_bulk(channel, 32 * MIB), peer.receive_bulk("bulk", 32 * MIB))
     assert received == sent
-    received, sent = await both(receive_bulk(channel, 64 * MIB), peer.send_bulk("bulk", 64 * MIB))
+    received, sent = await both(receive_bulk(channel, 32 * MIB), peer.send_bulk("bulk", 32 * MIB))
     assert received == sent
     association = transport_of(pc).stats().association
     assert association is not None
@@ -81,21 +38,8 @@ async def test_64_mib_each_way_arrive_as_they_were(pc: Pc, peer: ChromiumPeer) -
 
 
 async def test_both_directions_at_once(pc: Pc, peer: ChromiumPeer) -> None:
-    channels = [pc.createDataChannel(f"bulk {i}", negotiated=True, id=i) for i in range(2)]
-    for i in range(2):
-        await peer.create(f"bulk {i}", negotiated=True, id=i)
-    await negotiate(pc, peer, chromium_offers=False)
-    for i, channel in enumerate(channels):
-        await opened(channel)
-        await peer.opened(f"bulk {i}")
-    out, out_there, back, back_there = await both(
-        send_bulk(channels[0], 16 * MIB),
-        peer.receive_bulk("bulk 0", 16 * MIB),
-        receive_bulk(channels[1], 16 * MIB),
-        peer.send_bulk("bulk 1", 16 * MIB),
-    )
-    assert out == out_there
-    assert back == back_there
+    out, back = await meet(pc, peer, "out", "back", chromium_offers=False)
+    await exchange_bulk(out, back, peer, 16 * MIB)
 
 
 class LossyBothWays(LossyTransport):
@@ -118,12 +62,8 @@ def lossy(monkeypatch: pytest.MonkeyPatch) -> type[LossyTransport]:
 
 async def test_what_is_lost_on_the_way_is_sent_again(lossy: type[LossyTransport], peer: ChromiumPeer) -> None:
     pc = ours()
-    channel = pc.createDataChannel("lossy", negotiated=True, id=0)
-    await peer.create("lossy", negotiated=True, id=0)
     try:
-        await negotiate(pc, peer, chromium_offers=False)
-        await opened(channel)
-        await peer.opened("lossy")
+        [channel] = await meet(pc, peer, "lossy", chromium_offers=False)
         lossy.loss = 0.02
         sent, received = await both(send_bulk(channel, 4 * MIB), peer.receive_bulk("lossy", 4 * MIB))
         assert received == sent

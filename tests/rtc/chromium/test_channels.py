@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiortc import RTCDataChannel
 
-from tests.rtc.chromium.peer import ChromiumPeer, negotiate
+from tests.rtc.chromium.peer import ChromiumPeer, meet, negotiate
 from tests.rtc.datapath.peers import PATIENCE_S, Inbox, Incoming, Pc, closed, opened, transport_of
 from tests.support.needs import needs_command
 
@@ -77,11 +77,7 @@ async def test_messages_arrive_as_they_were_both_ways(
 async def test_neither_side_sends_more_than_the_other_takes(
     pc: Pc, peer: ChromiumPeer, chromium_offers: bool
 ) -> None:
-    here = pc.createDataChannel("limits", negotiated=True, id=0)
-    await peer.create("limits", negotiated=True, id=0)
-    await negotiate(pc, peer, chromium_offers=chromium_offers)
-    await opened(here)
-    await peer.opened("limits")
+    [here] = await meet(pc, peer, "limits", chromium_offers=chromium_offers)
     with pytest.raises(ValueError, match="262144"):
         here.send(bytes(256 * KIB + 1))
     limit = transport_of(pc).getCapabilities().maxMessageSize

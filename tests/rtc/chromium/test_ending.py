@@ -8,7 +8,7 @@ from contextlib import suppress
 import playwright.async_api
 import pytest
 
-from tests.rtc.chromium.peer import ChromiumPeer, negotiate
+from tests.rtc.chromium.peer import ChromiumPeer, meet, negotiate
 from tests.rtc.datapath.peers import PATIENCE_S, Pc, closed, opened, transport_of
 from tests.support.needs import needs_command
 
@@ -16,11 +16,7 @@ pytestmark = [needs_command("chromium"), pytest.mark.asyncio(loop_scope="package
 
 
 async def test_the_page_notices_that_we_close(pc: Pc, peer: ChromiumPeer, chromium_offers: bool) -> None:
-    channel = pc.createDataChannel("one", negotiated=True, id=0)
-    await peer.create("one", negotiated=True, id=0)
-    await negotiate(pc, peer, chromium_offers=chromium_offers)
-    await opened(channel)
-    await peer.opened("one")
+    [channel] = await meet(pc, peer, "one", chromium_offers=chromium_offers)
     channel.send(bytes(200_000))
     await pc.close()
     await peer.closed("one")
@@ -30,11 +26,7 @@ async def test_the_page_notices_that_we_close(pc: Pc, peer: ChromiumPeer, chromi
 async def test_we_notice_that_the_page_closes_the_connection(
     pc: Pc, peer: ChromiumPeer, chromium_offers: bool
 ) -> None:
-    channel = pc.createDataChannel("one", negotiated=True, id=0)
-    await peer.create("one", negotiated=True, id=0)
-    await negotiate(pc, peer, chromium_offers=chromium_offers)
-    await opened(channel)
-    await peer.opened("one")
+    [channel] = await meet(pc, peer, "one", chromium_offers=chromium_offers)
     await peer.page.evaluate("peer.pc.close()")
     await closed(channel)
     assert transport_of(pc).state == "closed"

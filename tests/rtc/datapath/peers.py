@@ -11,6 +11,7 @@ from typing import Any
 import aiortc
 import pytest
 from aiortc import RTCConfiguration, RTCDataChannel
+from OpenSSL import SSL
 
 from p2pshare.rtc.datapath import RTCPeerConnection, network, udp
 from p2pshare.rtc.datapath.transport import SctpTransport
@@ -33,6 +34,15 @@ def stock() -> Pc:
 def transport_of(pc: Pc) -> SctpTransport:
     assert isinstance(pc.sctp, SctpTransport)
     return pc.sctp
+
+
+def newest_dtls() -> int:
+    """The number of the newest DTLS version that OpenSSL has: 0xFEFC is 1.3, which 4.0 lacks; 0xFEFD 1.2."""
+    try:
+        SSL.Context(SSL.DTLS_METHOD).set_min_proto_version(0xFEFC)
+    except SSL.Error:
+        return 0xFEFD
+    return 0xFEFC
 
 
 async def negotiate(left: Pc, right: Pc) -> None:
@@ -102,23 +112,37 @@ class Inbox:
         return self.messages
 
 
+PEERS = pytest.mark.parametrize(
+    ("make_left", "make_right"),
+    [(ours, ours), (ours, stock), (stock, ours)],
+    ids=["ours", "to stock", "from stock"],
+)
+
+
+@asynccontextmanager
+async def apart(make_left: Make = ours, make_right: Make = ours) -> AsyncIterator[tuple[Pc, Pc]]:
+    """Two peers that have not met; closed at the end."""
+    left, right = make_left(), make_right()
+    try:
+        yield left, right
+    finally:
+        await left.close()
+        await right.close()
+
+
 @asynccontextmanager
 async def connected(
-    make_left: Callable[[], Pc] = ours, make_right: Callable[[], Pc] = ours, *labels: str, **options: Any
+    make_left: Make = ours, make_right: Make = ours, *labels: str, **options: Any
 ) -> AsyncIterator[tuple[Pc, Pc, list[RTCDataChannel], Incoming]]:
     """Two connected peers with channels from the left one, all open."""
-    left, right = make_left(), make_right()
-    incoming = Incoming(right)
-    channels = [left.createDataChannel(label, **options) for label in labels or ("one",)]
-    try:
+    async with apart(make_left, make_right) as (left, right):
+        incoming = Incoming(right)
+        channels = [left.createDataChannel(label, **options) for label in labels or ("one",)]
         await negotiate(left, right)
         for channel in channels:
             await opened(channel)
             await incoming.channel(channel.label)
         yield left, right, channels, incoming
-    finally:
-        await left.close()
-        await right.close()
 
 
 async def send_all(channel: RTCDataChannel, messages: list[Any], *, high_water: int = 1 << 20) -> None:
@@ -171,16 +195,15 @@ class LossyTransport(OffloadTransport):
     loss = 0.0
     dice = random.Random(1)
 
-    def _deliver(self, size: int, segment: int, address: Any) -> None:
+    def _deliver(self, start: int, stop: int, segment: int, address: Any) -> int:
         view = udp._receive_buffer.view
-        kept = 0
-        for start in range(0, size, segment):
-            stop = min(start + segment, size)
+        kept = start
+        for at in range(start, stop, segment):
+            end = min(at + segment, stop)
             if self.dice.random() >= self.loss:
-                view[kept : kept + stop - start] = bytes(view[start:stop])
-                kept += stop - start
-        if kept:
-            super()._deliver(kept, min(segment, kept), address)
+                view[kept : kept + end - at] = bytes(view[at:end])
+                kept += end - at
+        return super()._deliver(start, kept, min(segment, kept - start), address) if kept > start else 0
 
 
 def lose(monkeypatch: pytest.MonkeyPatch, loss: float) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 from aiortc import InvalidStateError, RTCDataChannel
 
 from tests.rtc.datapath.peers import (
+    PEERS,
     Inbox,
     Incoming,
     LossyTransport,
-    Pc,
+    Make,
+    apart,
     closed,
     connected,
     lose,
@@ -23,13 +24,6 @@ from tests.rtc.datapath.peers import (
     stock,
     transport_of,
 )
-
-PEERS = pytest.mark.parametrize(
-    ("make_left", "make_right"),
-    [(ours, ours), (ours, stock), (stock, ours)],
-    ids=["ours", "to stock", "from stock"],
-)
-Make = Callable[[], Pc]
 
 
 @PEERS
@@ -45,11 +39,10 @@ async def test_a_channel_keeps_what_it_was_made_with(make_left: Make, make_right
 
 
 async def test_both_sides_open_channels_at_once_and_the_ids_do_not_meet() -> None:
-    left, right = ours(), ours()
-    at_left, at_right = Incoming(left), Incoming(right)
-    from_left = [left.createDataChannel(f"l{i}") for i in range(5)]
-    from_right = [right.createDataChannel(f"r{i}") for i in range(5)]
-    try:
+    async with apart() as (left, right):
+        at_left, at_right = Incoming(left), Incoming(right)
+        from_left = [left.createDataChannel(f"l{i}") for i in range(5)]
+        from_right = [right.createDataChannel(f"r{i}") for i in range(5)]
         await negotiate(left, right)
         for channel in (*from_left, *from_right):
             await opened(channel)
@@ -57,20 +50,16 @@ async def test_both_sides_open_channels_at_once_and_the_ids_do_not_meet() -> Non
             await at_left.channel(f"r{i}")
             await at_right.channel(f"l{i}")
         assert len({channel.id for channel in (*from_left, *from_right)}) == 10
-    finally:
-        await left.close()
-        await right.close()
 
 
 @PEERS
 async def test_negotiated_channels_open_without_a_word(make_left: Make, make_right: Make) -> None:
-    left, right = make_left(), make_right()
-    seen: list[RTCDataChannel] = []
-    left.on("datachannel", seen.append)
-    right.on("datachannel", seen.append)
-    here = left.createDataChannel("ours", negotiated=True, id=240)
-    there = right.createDataChannel("ours", negotiated=True, id=240)
-    try:
+    async with apart(make_left, make_right) as (left, right):
+        seen: list[RTCDataChannel] = []
+        left.on("datachannel", seen.append)
+        right.on("datachannel", seen.append)
+        here = left.createDataChannel("ours", negotiated=True, id=240)
+        there = right.createDataChannel("ours", negotiated=True, id=240)
         await negotiate(left, right)
         await opened(here)
         await opened(there)
@@ -82,9 +71,6 @@ async def test_negotiated_channels_open_without_a_word(make_left: Make, make_rig
         with pytest.raises(ValueError, match="242"):
             left.createDataChannel("twice", negotiated=True, id=242)
         assert seen == []
-    finally:
-        await left.close()
-        await right.close()
 
 
 @PEERS

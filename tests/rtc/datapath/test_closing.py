@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from contextlib import suppress
 
 import pytest
 from aiortc import InvalidStateError, RTCConfiguration
@@ -13,6 +14,7 @@ from p2pshare.rtc.datapath import RTCPeerConnection
 from tests.rtc.datapath.peers import (
     Incoming,
     Pc,
+    apart,
     closed,
     connected,
     lose,
@@ -111,16 +113,11 @@ async def test_a_connection_comes_up_while_a_quarter_of_packets_is_lost(
 async def _comes_up(tries: int) -> None:
     """DTLS waits 1, 2, 4, 8 s before it sends a flight again: where it is out of luck, begin anew."""
     for _ in range(tries):
-        left, right = ours(), ours()
-        try:
-            async with asyncio.timeout(10):
-                await _says_hello(left, right)
-            return
-        except TimeoutError:
-            continue
-        finally:
-            await left.close()
-            await right.close()
+        async with apart() as (left, right):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await _says_hello(left, right)
+                return
     pytest.fail("not connected")
 
 

@@ -12,9 +12,12 @@ from aiortc import RTCDataChannel
 from p2pshare.rtc.datapath import offload, seams
 from p2pshare.rtc.datapath.offload import NO_OFFLOAD
 from tests.rtc.datapath.peers import (
+    PEERS,
     Inbox,
     Incoming,
+    Make,
     Pc,
+    apart,
     connected,
     lose,
     messages,
@@ -22,25 +25,17 @@ from tests.rtc.datapath.peers import (
     opened,
     ours,
     send_all,
-    stock,
     transport_of,
 )
 
-PEERS = pytest.mark.parametrize(
-    ("make_left", "make_right"),
-    [(ours, ours), (ours, stock), (stock, ours)],
-    ids=["ours", "to stock", "from stock"],
-)
 
-
-async def exchange(make_left: Callable[[], Pc], make_right: Callable[[], Pc], count: int) -> tuple[Pc, Pc]:
+async def exchange(make_left: Make, make_right: Make, count: int) -> tuple[Pc, Pc]:
     """An ordered and an unordered channel and the reverse direction, at once, compared by content."""
-    left, right = make_left(), make_right()
-    incoming = Incoming(right)
-    ordered = left.createDataChannel("ordered")
-    unordered = left.createDataChannel("unordered", ordered=False)
-    back = Inbox(ordered)
-    try:
+    async with apart(make_left, make_right) as (left, right):
+        incoming = Incoming(right)
+        ordered = left.createDataChannel("ordered")
+        unordered = left.createDataChannel("unordered", ordered=False)
+        back = Inbox(ordered)
         await negotiate(left, right)
         await opened(ordered)
         await opened(unordered)
@@ -60,9 +55,6 @@ async def exchange(make_left: Callable[[], Pc], make_right: Callable[[], Pc], co
         assert await back.has(count) == plans[2][1]
         for channel in (ordered, unordered, reverse):
             await drained(channel)
-    finally:
-        await left.close()
-        await right.close()
     return left, right
 
 
@@ -77,9 +69,7 @@ async def drained(channel: RTCDataChannel) -> None:
 
 
 @PEERS
-async def test_content_arrives_as_it_was_sent(
-    make_left: Callable[[], Pc], make_right: Callable[[], Pc]
-) -> None:
+async def test_content_arrives_as_it_was_sent(make_left: Make, make_right: Make) -> None:
     await exchange(make_left, make_right, 60)
 
 

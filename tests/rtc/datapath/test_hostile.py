@@ -20,12 +20,12 @@ from tests.rtc.datapath.peers import (
     Incoming,
     LossyTransport,
     Pc,
+    apart,
     closed,
     connected,
     lose,
     negotiate,
     opened,
-    ours,
     send_all,
     transport_of,
 )
@@ -69,23 +69,22 @@ async def test_what_a_stranger_sends_disturbs_no_transfer() -> None:
 
 
 async def test_a_connection_comes_up_while_a_stranger_sprays_its_sockets() -> None:
-    left, right = ours(), ours()
-    channel = left.createDataChannel("one")
-    incoming = Incoming(right)
-    spraying = True
+    async with apart() as (left, right):
+        channel = left.createDataChannel("one")
+        incoming = Incoming(right)
+        spraying = True
 
-    async def spray(stranger: socket.socket) -> None:
-        while spraying:
-            for pc in (left, right):
-                agent = seams.ice_connection(transport_of(pc).transport) if pc.sctp else None
-                for protocol in seams.protocols(agent) if agent else ():
-                    family = protocol.transport.get_extra_info("socket").family
-                    if family == socket.AF_INET:
-                        for datagram in junk(70):
-                            stranger.sendto(datagram, protocol.transport.get_extra_info("sockname"))
-            await asyncio.sleep(0)
+        async def spray(stranger: socket.socket) -> None:
+            while spraying:
+                for pc in (left, right):
+                    agent = seams.ice_connection(transport_of(pc).transport) if pc.sctp else None
+                    for protocol in seams.protocols(agent) if agent else ():
+                        family = protocol.transport.get_extra_info("socket").family
+                        if family == socket.AF_INET:
+                            for datagram in junk(70):
+                                stranger.sendto(datagram, protocol.transport.get_extra_info("sockname"))
+                await asyncio.sleep(0)
 
-    try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.setblocking(False)
             async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
@@ -96,9 +95,6 @@ async def test_a_connection_comes_up_while_a_stranger_sprays_its_sockets() -> No
                 spraying = False
         assert left.connectionState == right.connectionState == "connected"
         assert transport_of(left).stats().dropped["strange"] > 0
-    finally:
-        await left.close()
-        await right.close()
 
 
 async def test_garbage_from_the_peers_own_address_costs_only_itself() -> None:

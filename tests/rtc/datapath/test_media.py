@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-import pytest
 from aiortc import AudioStreamTrack, MediaStreamTrack, VideoStreamTrack
 from av import VideoFrame
 from av.frame import Frame
 
-from tests.rtc.datapath.peers import Incoming, Pc, negotiate, opened, ours, send_all, stock, transport_of
+from tests.rtc.datapath.peers import (
+    PEERS,
+    Incoming,
+    Make,
+    apart,
+    negotiate,
+    opened,
+    send_all,
+    transport_of,
+)
 
 
 class SmallVideo(VideoStreamTrack):
@@ -26,23 +33,16 @@ class SmallVideo(VideoStreamTrack):
         return frame
 
 
-@pytest.mark.parametrize(
-    ("make_left", "make_right"),
-    [(ours, ours), (ours, stock), (stock, ours)],
-    ids=["ours", "to stock", "from stock"],
-)
-async def test_media_flows_beside_a_transfer(
-    make_left: Callable[[], Pc], make_right: Callable[[], Pc]
-) -> None:
-    left, right = make_left(), make_right()
-    tracks: list[MediaStreamTrack] = []
-    incoming = Incoming(right)
-    right.on("track", tracks.append)
-    left.addTrack(AudioStreamTrack())
-    left.addTrack(SmallVideo())
-    channel = left.createDataChannel("bulk")
-    blocks = [i.to_bytes(4, "big") * 16_000 for i in range(40)]
-    try:
+@PEERS
+async def test_media_flows_beside_a_transfer(make_left: Make, make_right: Make) -> None:
+    async with apart(make_left, make_right) as (left, right):
+        tracks: list[MediaStreamTrack] = []
+        incoming = Incoming(right)
+        right.on("track", tracks.append)
+        left.addTrack(AudioStreamTrack())
+        left.addTrack(SmallVideo())
+        channel = left.createDataChannel("bulk")
+        blocks = [i.to_bytes(4, "big") * 16_000 for i in range(40)]
         await negotiate(left, right)
         await opened(channel)
         await incoming.channel("bulk")
@@ -70,6 +70,3 @@ async def test_media_flows_beside_a_transfer(
             assert pc.connectionState == "connected"
             if make_left is make_right:
                 assert not any(transport_of(pc).stats().dropped.values())
-    finally:
-        await left.close()
-        await right.close()

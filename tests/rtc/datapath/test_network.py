@@ -114,6 +114,26 @@ async def test_a_relayed_pair_or_a_loop_without_sockets_carries_one_packet_a_cal
         assert right.connectionState == "connected"
 
 
+async def test_a_failure_of_ours_costs_a_record_and_not_the_transport_of_somebody_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(network, "OffloadTransport", Watchless)
+    async with connected() as (_, right, (channel,), incoming):
+        below = transport_of(right)._wire.network
+        has_failed = asyncio.Event()
+
+        def fail(*_: Any) -> None:
+            has_failed.set()
+            raise RuntimeError("ours")
+
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(below, "_on_records", fail)
+            channel.send("sent again")
+            await asyncio.wait_for(has_failed.wait(), 10)
+        assert await incoming.inboxes["one"].has(1) == ["sent again"]
+        assert "could not be handled" in caplog.text
+
+
 async def test_sockets_are_taken_when_candidates_have_been_gathered() -> None:
     pc = ours()
     pc.createDataChannel("x")

@@ -10,18 +10,21 @@ import pytest
 from aiortc import RTCConfiguration, RTCIceServer, RTCIceTransportPolicy
 
 from p2pshare.rtc.datapath import RTCPeerConnection, accelerate
-from tests.rtc.datapath.peers import Pc, connected, messages, send_all, transport_of
+from p2pshare.rtc.sctp import Drop
+from tests.rtc.datapath.peers import Inbox, Pc, connected, messages, ours, send_all, transport_of
 from tests.rtc.datapath.turn import TurnServer
+from tests.support.coturn import coturn
+from tests.support.needs import needs_command
+
+
+def behind(make: type[Pc], server: RTCIceServer) -> Pc:
+    """A connection that has no address but the server's."""
+    return make(RTCConfiguration(iceServers=[server], iceTransportPolicy=RTCIceTransportPolicy.RELAY))
 
 
 def relayed(make: type[Pc], server: TurnServer) -> Pc:
     host, port = server.address
-    return make(
-        RTCConfiguration(
-            iceServers=[RTCIceServer(f"turn:{host}:{port}", username="anybody", credential="anything")],
-            iceTransportPolicy=RTCIceTransportPolicy.RELAY,
-        )
-    )
+    return behind(make, RTCIceServer(f"turn:{host}:{port}", username="anybody", credential="anything"))
 
 
 @pytest.mark.parametrize("make_right", [RTCPeerConnection, aiortc.RTCPeerConnection], ids=["ours", "stock"])
@@ -47,3 +50,37 @@ async def test_a_relayed_call_is_taken_over() -> None:
             await send_all(channel, planned[10:])
             assert await incoming.inboxes["one"].has(20) == planned
             assert transport_of(here).stats().is_relayed
+
+
+@needs_command("turnserver")
+@pytest.mark.parametrize("is_right_relayed", [False, True], ids=["one", "both"])
+async def test_content_arrives_both_ways_through_coturn(is_right_relayed: bool) -> None:
+    async with coturn() as server:
+        left: Callable[[], Pc] = partial(behind, RTCPeerConnection, server.ice_server())
+        right: Callable[[], Pc] = (
+            partial(behind, RTCPeerConnection, server.ice_server()) if is_right_relayed else ours
+        )
+        async with connected(left, right) as (here, there, (channel,), incoming):
+            assert "typ relay" in here.localDescription.sdp
+            inbox = Inbox(channel)
+            planned = messages(40, 8)
+            await send_all(channel, planned)
+            await send_all(incoming.channels["one"], planned)
+            assert await incoming.inboxes["one"].has(40) == planned
+            assert await inbox.has(40) == planned
+            assert transport_of(here).stats().is_relayed
+            assert transport_of(there).stats().is_relayed == is_right_relayed
+            for pc in (here, there):  # large packets too are read whole
+                association = transport_of(pc).stats().association
+                assert association is not None
+                assert Drop.CHECKSUM not in association.dropped
+
+
+@needs_command("turnserver")
+async def test_with_credentials_that_have_expired_nothing_is_gathered_and_nothing_said() -> None:
+    async with coturn() as server:  # so who relies on a relay has to look whether there is one
+        pc = behind(RTCPeerConnection, server.ice_server(valid_for_s=-10))
+        pc.createDataChannel("x")
+        await pc.setLocalDescription(await pc.createOffer())
+        assert "candidate:" not in pc.localDescription.sdp
+        await pc.close()

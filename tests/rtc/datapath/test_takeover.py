@@ -17,6 +17,7 @@ from tests.rtc.datapath.peers import (
     Incoming,
     LossyTransport,
     Pc,
+    apart,
     closed,
     connected,
     lose,
@@ -72,12 +73,8 @@ async def transfer(pcs: tuple[Pc, Pc], sides: tuple[int, ...], count: int, after
 @SIDES
 @pytest.mark.parametrize("after", [1, 8])
 async def test_a_transfer_under_way_goes_on(sides: tuple[int, ...], after: int) -> None:
-    pcs = stock(), stock()
-    try:
+    async with apart(stock, stock) as pcs:
         await transfer(pcs, sides, 40, after)
-    finally:
-        for pc in pcs:
-            await pc.close()
 
 
 @SIDES
@@ -92,12 +89,8 @@ async def test_a_transfer_with_losses_goes_on(
             received(protocol, data, addr)
 
     monkeypatch.setattr(StunProtocol, "datagram_received", lossy)
-    pcs = stock(), stock()
-    try:
+    async with apart(stock, stock) as pcs:
         await transfer(pcs, sides, 15, 3)
-    finally:
-        for pc in pcs:
-            await pc.close()
 
 
 async def test_an_idle_connection_is_taken_over_with_its_listeners() -> None:
@@ -152,9 +145,8 @@ async def test_a_channel_that_was_just_made_opens_after_the_takeover() -> None:
     "moment", ["before the first channel", "before offering", "after offering", "connecting"]
 )
 async def test_a_connection_can_be_accelerated_at_any_moment(moment: str) -> None:
-    left, right = stock(), stock()
-    incoming = Incoming(right)
-    try:
+    async with apart(stock, stock) as (left, right):
+        incoming = Incoming(right)
         if moment == "before the first channel":
             assert accelerate(left)
         channel = left.createDataChannel("x")
@@ -180,9 +172,6 @@ async def test_a_connection_can_be_accelerated_at_any_moment(moment: str) -> Non
         assert await incoming.inboxes["x"].has(1) == ["hello"]
         assert isinstance(left.sctp, SctpTransport)
         assert accelerate(left)
-    finally:
-        await left.close()
-        await right.close()
 
 
 async def test_a_closed_connection_is_not_accelerated() -> None:

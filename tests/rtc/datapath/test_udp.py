@@ -155,7 +155,7 @@ async def test_before_the_data_path_opens_every_datagram_goes_to_aiortc() -> Non
 
 async def test_the_socket_is_asked_for_large_buffers_and_tells_what_it_got() -> None:
     async with agents() as (left, _):
-        assert left.transport.receive_buffer_size >= 200_000
+        assert left.transport.receive_buffer.size >= 200_000
         assert left.transport.send_buffer_size >= 200_000
         assert left.transport.get_extra_info("socket") is left.socket
         assert left.transport.get_extra_info("sockname") == left.address
@@ -212,7 +212,8 @@ def test_the_kernel_is_asked_once_and_a_platform_without_offload_has_none(
     assert offload.probe.__wrapped__() == NO_OFFLOAD
 
 
-async def test_a_busy_socket_leaves_the_event_loop_to_others() -> None:
+async def test_a_busy_socket_leaves_the_event_loop_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "DATAGRAMS_PER_WAKE_UP", 10)
     async with agents(offers=NO_OFFLOAD) as (left, right):
         right.take_trains()
         for i in range(100):
@@ -223,7 +224,31 @@ async def test_a_busy_socket_leaves_the_event_loop_to_others() -> None:
             await asyncio.sleep(0)
             assert turns < 10_000
         assert right.transport.stats.receives == 100
-        assert turns >= 100 // udp.RECEIVES_PER_WAKE_UP
+        assert turns >= 100 // (10 + udp.GATHERED_OF_FOREIGNERS)
+
+
+async def test_datagrams_of_one_size_that_come_singly_are_passed_on_together() -> None:
+    async with agents(offers=NO_OFFLOAD) as (left, right):
+        right.take_trains()
+        right.transport.gathers = 32
+        sent = [record(size, fill=i) for i, size in enumerate([500] * 5 + [400] + [600] * 40 + [300, 700])]
+        for datagram in sent:
+            left.transport.sendto(datagram, right.address)
+        assert await right.records(len(sent)) == sent
+        assert [len(train) for train in right.trains] == [6, 32, 9, 1]
+
+
+async def test_no_batch_holds_more_than_a_foreign_peer_s_few_nor_two_senders_datagrams() -> None:
+    async with agents(offers=NO_OFFLOAD) as (left, right):
+        right.take_trains()
+        other = Agent(FailingSocket())
+        await right.trusts(other)
+        for sender, count in ((left, 14), (other, 3), (left, 1)):
+            for _ in range(count):
+                sender.transport.sendto(record(500), right.address)
+        assert len(await right.records(18)) == 18
+        assert [len(train) for train in right.trains] == [6, 6, 2, 3, 1]
+        await other.protocol.close()
 
 
 async def test_an_agent_of_its_own_trusts_nobody() -> None:
