@@ -277,9 +277,10 @@ def main(options: list[str] | None = None) -> None:
     parser.add_argument("--only", choices=GROUPS, nargs="*", default=list(GROUPS))
     parser.add_argument("--save", action="store_true", help="write benchmarks/results")
     arguments = parser.parse_args(options)
-    results: dict[str, Any] = {"machine": machine(), "runs": arguments.runs, "groups": {}}
+    results: dict[str, Any] = {"machine": machine(), "groups": {}}
     with tempfile.TemporaryDirectory(prefix="p2pshare-bench-", dir=".") as folder:
         for name in arguments.only:
-            results["groups"][name] = measure_group(name, arguments.runs, Path(folder).resolve())
+            rows = measure_group(name, arguments.runs, Path(folder).resolve())
+            results["groups"][name] = {"runs": arguments.runs, "rows": rows}
     if arguments.save:
         save(results)

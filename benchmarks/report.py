@@ -14,8 +14,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def save(results: dict[str, Any]) -> None:
-    """Write ``datapath.json``, ``.md`` and ``.png`` in benchmarks/results."""
+    """Write ``datapath.json``, ``.md`` and ``.png`` in benchmarks/results; groups not measured now stay."""
     RESULTS.mkdir(exist_ok=True)
+    earlier = RESULTS / "datapath.json"
+    if earlier.exists():
+        groups = json.loads(earlier.read_text())["groups"]
+        results = results | {"groups": groups | results["groups"]}
     (RESULTS / "datapath.json").write_text(json.dumps(results, indent=2) + "\n")
     (RESULTS / "datapath.md").write_text(to_markdown(results))
     if importlib.util.find_spec("matplotlib") is not None:
@@ -28,14 +32,15 @@ def to_markdown(results: dict[str, Any]) -> str:
     lines = [
         "# The data path, measured",
         "",
-        f"`python -m benchmarks datapath --save`: medians of {results['runs']} runs in turns; {about}.",
+        f"`python -m benchmarks datapath --save`: medians of runs in turns; {about}.",
         "MB/s is 10^6 bytes a second; CPU is in seconds for 10^9 bytes, peak memory in MiB; both",
         "sender / receiver.",
     ]
-    for group, rows in results["groups"].items():
+    for group, measured in results["groups"].items():
+        rows = measured["rows"]
         lines += [
             "",
-            f"## {group}",
+            f"## {group}, medians of {measured['runs']}",
             "",
             "| | MB/s | of all runs | CPU s/GB | peak MiB | |",
             "| - | - | - | - | - | - |",
@@ -68,7 +73,7 @@ def _plot(results: dict[str, Any]) -> None:
     rows = {
         name: row["mb_s"]
         for group in results["groups"].values()
-        for name, row in group.items()
+        for name, row in group["rows"].items()
         if "mb_s" in row
     }
     figure, axes = plt.subplots(figsize=(10, 0.3 * len(rows) + 1))
