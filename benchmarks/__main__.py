@@ -9,11 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import datapath, transfer
+from benchmarks import broadcast, datapath, transfer
 
 BENCHMARKS: dict[str, Callable[[list[str]], None]] = {
     "transfer": transfer.main,
     "datapath": datapath.main,
+    "broadcast": broadcast.main,
 }
 
 

@@ -65,7 +65,8 @@ class Core:
         "The peer's HELLO."
         self._abilities: tuple[str, ...] = ()
         self._hello_until: float | None = None
-        self._heard_at = 0.0
+        self.heard_at = 0.0
+        "When the last message came."
         self._pinged_at = 0.0
         self._pings: dict[int, float] = {}
         self._last_ping = 0
@@ -93,7 +94,7 @@ class Core:
             return self._hello_until
         limits = self._config.limits
         until = limits.lost_timeout_s if self._is_silent else limits.silence_timeout_s
-        return min(max(self._heard_at, self._pinged_at) + PING_AFTER_S, self._heard_at + until)
+        return min(max(self.heard_at, self._pinged_at) + PING_AFTER_S, self.heard_at + until)
 
     @property
     def max_frame(self) -> int:
@@ -118,7 +119,7 @@ class Core:
         self._outbox.max_frame = min(max_message or DEFAULT_MAX_FRAME, self._outbox.max_frame)
         self._abilities = abilities
         self._hello_until = now + self._config.limits.hello_timeout_s
-        self._heard_at = now
+        self.heard_at = now
         self._outbox.control(self._hello(seen=False))
 
     def _hello(self, *, seen: bool) -> f.Hello:
@@ -145,7 +146,7 @@ class Core:
         if self.state is not LinkState.AUTHENTICATING:
             raise LocalProtocolError(f"authenticated while the link is {self.state.value}")
         # The AUTH that proved it came just now: near enough for the round trip.
-        self._open(self._heard_at)
+        self._open(self.heard_at)
 
     def close(self, error: P2PShareError) -> None:
         """End the link from this side; idempotent. Every job ends, the peer is told why."""
@@ -168,7 +169,7 @@ class Core:
         if self.state is LinkState.CLOSED:
             return
         self._outbox.is_clogged = is_clogged
-        self._heard_at = now
+        self.heard_at = now
         if self._is_silent:
             self._is_silent = False
             self._outbox.tell(e.PeerHeard())
@@ -213,7 +214,7 @@ class Core:
                 self._outbox.tell(e.HelloTimedOut())
             return
         limits = self._config.limits
-        silent_s = now - self._heard_at
+        silent_s = now - self.heard_at
         if silent_s >= limits.lost_timeout_s:
             error = ConnectionLost(f"no sign of life for {silent_s:.0f} s", remote=True)
             self._close(error, tell_peer=True, remote=True)
@@ -221,7 +222,7 @@ class Core:
         if silent_s >= limits.silence_timeout_s and not self._is_silent:
             self._is_silent = True
             self._outbox.tell(e.PeerSilent(silent_s))
-        if now >= max(self._heard_at, self._pinged_at) + PING_AFTER_S:
+        if now >= max(self.heard_at, self._pinged_at) + PING_AFTER_S:
             self.ping(now)
 
     def ping(self, now: float) -> None:

@@ -228,6 +228,14 @@ class Link:
                 _CHECK_STALLS_EVERY_S, self._check_stalls
             )
 
+    async def is_answered(self, timeout_s: float) -> bool:
+        """Whether the peer gives a sign of life within so many seconds."""
+        heard_at = self.core.heard_at
+        self.core.ping(self._clock())
+        self.touch()
+        await asyncio.sleep(timeout_s)
+        return self.core.heard_at > heard_at
+
     async def ask_have(self, offer: int, indexes: Sequence[int]) -> dict[int, tuple[int, bytes]] | None:
         """Size and digest of offered files, as their sender reads them now; None: the link is lost over it.
 

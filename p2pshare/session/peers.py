@@ -32,6 +32,8 @@ FLUSH_TIMEOUT_S: Final = 2.0
 RETRY_FIRST_S: Final = 0.5
 RETRY_AT_MOST_S: Final = 10.0
 """The wait between attempts to reach a peer again doubles from the first to this."""
+ANSWER_S: Final = 1.0
+"""Seconds that a peer has to answer on its link when it comes into the room while something depends on it."""
 RELEASING: Final = "releasing a link"
 
 _attached: WeakSet[RTCPeerConnection] = WeakSet()
@@ -92,9 +94,12 @@ class Peers:
         return peer in self._known or peer in self.names
 
     def joined(self, peer: str) -> None:
-        """A member came into the room."""
+        """A member came into the room: a program that was started again, perhaps, whose link is dead."""
         self._known.add(peer)
         self._changed()
+        link = self.links.get(peer)
+        if link is not None and link.is_open and not link.is_attached and self._owner.needs(link):
+            self._owner.tasks.start(self._check(link), f"asking {show(peer)} for a sign of life")
 
     def left(self, peer: str) -> None:
         """A member left the room. Its link lives on by itself, unless it is silent already."""
@@ -223,9 +228,13 @@ class Peers:
         elif self._owner.needs(link):
             self._owner.tasks.start(self._replace(link), f"connecting anew to {show(link.peer)}")
 
+    async def _check(self, link: Link) -> None:
+        if not await link.is_answered(ANSWER_S):
+            await self._replace(link)
+
     async def _replace(self, link: Link) -> None:
-        wait_s = RETRY_FIRST_S
-        while link.is_open and link.is_silent and self.links.get(link.peer) is link:
+        wait_s, heard_at = RETRY_FIRST_S, link.core.heard_at
+        while link.is_open and link.core.heard_at == heard_at and self.links.get(link.peer) is link:
             change = self._change
             await self._try(link.peer)
             wait_s = await self._news(change, wait_s)

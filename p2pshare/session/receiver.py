@@ -72,9 +72,9 @@ class Receiver:
             while not self._ended.is_set():
                 await self._wake.wait()
                 self._wake.clear()
+                if self._pending_cost < LINGER_BELOW and self._pending:
+                    await asyncio.sleep(LINGER_S)
                 if self._pending and not self._ended.is_set():
-                    if self._pending_cost < LINGER_BELOW:
-                        await asyncio.sleep(LINGER_S)
                     await self._store()
         finally:
             if not self._ended.is_set():

@@ -11,7 +11,7 @@ from p2pshare.session.link import Link
 from p2pshare.session.rendezvous import Rendezvous
 from p2pshare.session.tasks import TaskSet
 from signaling import client as signaling
-from signaling.errors import SignalingError
+from signaling.errors import PeerGone, SignalingError
 
 if TYPE_CHECKING:
     from p2pshare.session.session import Session
@@ -104,5 +104,7 @@ class Room:
         """Send a message to a member. Raises SignalingFailed."""
         try:
             await self._client.send(peer_id, payload)
+        except PeerGone as error:
+            raise SharingNotAvailable("the peer is not in the room any more") from error
         except SignalingError as error:
             raise SignalingFailed(str(error)) from error

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import gc
 from random import Random
 
 import pytest
 
 from p2pshare.rtc.sctp import AssociationConfig, BytesSent
+from p2pshare.rtc.sctp.tx.message import Message
 from tests.rtc.sctp.link import Conditions, Pair
 
 BAD = [
@@ -90,3 +92,15 @@ def test_small_messages_share_packets() -> None:
     pair.settle()
     assert pair.left.association.stats().packets_sent - before <= 120
     assert [p for _, _, p in pair.right.messages] == [b"%03d" % i * 30 for i in range(1_000)]
+
+
+def test_messages_that_have_arrived_are_let_go_by_their_sender() -> None:
+    pair = Pair(conditions=Conditions(delay_s=0.001))
+    pair.connect()
+    for _ in range(200):
+        pair.send(pair.left, 1, bytes(65_536))
+        pair.settle(1)
+    pair.settle(10)
+    assert len(pair.right.messages) == 200
+    gc.collect()  # those of other tests
+    assert sum(isinstance(each, Message) for each in gc.get_objects()) < 20

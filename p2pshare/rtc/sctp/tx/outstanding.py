@@ -14,7 +14,7 @@ from p2pshare.rtc.sctp.ranges import Ranges
 from p2pshare.rtc.sctp.tx.message import Message, Run
 
 _first = attrgetter("first")
-_COMPACT_AT = 512
+_COMPACT_AT = 8  # runs that are acknowledged; each may hold a message of 64 KiB or more in memory
 
 
 class Outstanding:
