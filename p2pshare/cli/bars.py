@@ -19,12 +19,13 @@ from rich.table import Column
 from rich.text import Text
 
 from p2pshare.cli import words
-from p2pshare.cli.courses import Course, Courses
+from p2pshare.cli.courses import Course, Courses, State
 
 _LABEL_COLUMNS: Final = 24
 _ROOM_FOR_TIME: Final = 60
 _ROOM_FOR_FILES: Final = 76
-"""Columns of a terminal from which the time left, and the files, are shown."""
+_ROOM_FOR_WORDS: Final = 90
+"""Columns of a terminal from which the time left, the files, and a state in several words are shown."""
 _MARGIN: Final = 3
 """Columns free at the right, where a terminal echoes ^C: one that wraps tears the bars from their place."""
 
@@ -74,23 +75,37 @@ class Bars(Courses):
 
     def began(self, course: Course) -> None:
         """Another bar; while a question is asked it waits."""
-        self._tasks[course] = self._progress.add_task(course.label, total=None)
+        if course not in self._tasks:
+            self._tasks[course] = self._progress.add_task(course.label, total=None)
+        self.changed(course)
         if not self._is_asking:
             self._progress.start()
 
     def moved(self, course: Course) -> None:
         """Move it."""
-        progress = course.progress
-        assert progress is not None
-        self._progress.update(
-            self._tasks[course],
-            total=progress.size,
-            completed=progress.stored,
-            amount=words.amount(progress),
-            rate=words.rate(progress.rate),
-            left=words.duration(progress.seconds_left),
-            files=words.files_done(progress),
-        )
+        self.changed(course)
+
+    def changed(self, course: Course) -> None:
+        """Draw what holds now: in place of the speed and the time left, why it does not move."""
+        task, progress = self._tasks[course], course.progress
+        if progress is None or course.state is not State.ACTIVE:
+            self._progress.update(task, rate=self._words(course), left="")
+        else:
+            left = words.duration(progress.seconds_left)
+            self._progress.update(task, rate=words.rate(progress.rate), left=left)
+        if progress is not None and course.is_started:
+            self._progress.update(
+                task,
+                total=progress.size,
+                completed=progress.stored,
+                amount=words.amount(progress),
+                files=words.files_done(progress),
+            )
+
+    def _words(self, course: Course) -> str:
+        if course.state is State.ACTIVE:
+            return ""
+        return course.words if self._console.width >= _ROOM_FOR_WORDS else course.state.value
 
     def ended(self, course: Course) -> None:
         """Take it away; with the last one, all of the display."""

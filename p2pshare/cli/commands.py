@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from p2pshare import __version__
+from p2pshare.cli import options
+from p2pshare.cli.launch import launch
+from p2pshare.cli.receiving import receive
 
-if TYPE_CHECKING:
-    from p2pshare.cli.running import Command
-
-DEFAULT_SERVER: Final = "http://127.0.0.1:8765"
 USAGE: Final = 2
 CANCELLED: Final = 130
-
-_UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
     """Run what the arguments say; return the exit code. Errors are one sentence, never a traceback."""
     try:
-        result = p2pshare.main(arguments, prog_name="p2pshare", standalone_mode=False)
+        typed = list(sys.argv[1:] if arguments is None else arguments)
+        result = p2pshare.main(typed, prog_name="p2pshare", standalone_mode=False, obj=typed)
     except click.UsageError as exc:
         click.echo(f"error: {exc.format_message()}", err=True)
         if exc.ctx is not None:
@@ -35,26 +33,6 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return CANCELLED
     return result if isinstance(result, int) else 0
-
-
-def _size(text: str) -> int:
-    """A number of bytes with an optional unit, decimal as the displays write them: ``500M``."""
-    number = text.strip().lower().removesuffix("b")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    try:
-        size = round(float(number.removesuffix(unit)) * _UNITS[unit])
-    except (ValueError, OverflowError):
-        size = 0
-    if size <= 0:
-        raise click.BadParameter(f"{text!r} is no size; write 500M, or 2G")
-    return size
-
-
-_name = click.option("--name", metavar="ME", help="Your name in the room.  [default: login@host]")
-_json = click.option("--json", is_flag=True, help="Write events to standard output, one JSON object a line.")
-_quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Log to standard error what happens inside.")
-_seconds = click.FloatRange(min=0, min_open=True)
 
 
 @click.group(
@@ -91,18 +69,23 @@ def p2pshare(context: click.Context) -> None:
 )
 @click.option("--to", multiple=True, metavar="NAME", help="Send to this peer, and wait for it. Repeatable.")
 @click.option("--everyone", is_flag=True, help="Send to whoever is there, or comes first. The default.")
-@_name
+@options.name
 @click.option("-m", "--message", metavar="TEXT", help="A line for who is asked to accept.")
 @click.option("--filename", metavar="NAME", help="What standard input ('-') is called.  [default: stdin]")
 @click.option(
     "--timeout",
-    type=_seconds,
+    type=options.seconds,
     metavar="S",
     help="Seconds for recipients to come and answer.  [default: no end]",
 )
-@_json
-@_quiet
-@_verbose
+@click.option(
+    "--links", is_flag=True, help="Send symbolic links within a folder as links, not leave them out."
+)
+@options.rate_limit
+@options.reconnect_timeout
+@options.json
+@options.quiet
+@options.verbose
 def send(
     paths: tuple[str, ...],
     room: str | None,
@@ -113,6 +96,9 @@ def send(
     message: str | None,
     filename: str | None,
     timeout: float | None,
+    links: bool,
+    rate: int | None,
+    reconnect_timeout: float | None,
     json: bool,
     quiet: bool,
     verbose: bool,
@@ -121,7 +107,8 @@ def send(
 
     Without --server, a signaling server runs here as long as the command does, and what to type at the
     other end is printed. Ends when every recipient has an outcome. Each --to is offered the files as soon
-    as it is there, whoever else is still missing.
+    as it is there, whoever else is still missing. A recipient whose connection is lost is waited for, and
+    has what it has. On a terminal, p pauses and resumes.
 
     \b
       p2pshare send report.pdf photos/
@@ -140,7 +127,7 @@ def send(
         raise click.UsageError("--filename names standard input: send '-'.")
     from p2pshare.cli.send import SendOptions, send
 
-    options = SendOptions(
+    wanted = SendOptions(
         paths=paths,
         server=server,
         room=room,
@@ -149,89 +136,13 @@ def send(
         message=message,
         filename="stdin" if filename is None else filename,
         timeout_s=timeout,
+        rate=rate,
+        keep_links=links,
+        reconnect_timeout_s=reconnect_timeout,
     )
-    return _run(lambda display: send(options, display), json=json, quiet=quiet, verbose=verbose)
-
-
-@p2pshare.command(short_help="Receive files.")
-@click.option("-r", "--room", required=True, help="Where to meet: what the sender says.")
-@click.option(
-    "-s",
-    "--server",
-    metavar="URL",
-    envvar="P2PSHARE_SERVER",
-    default=DEFAULT_SERVER,
-    help=f"The signaling server (or P2PSHARE_SERVER).  [default: {DEFAULT_SERVER}]",
-)
-@click.option(
-    "-d",
-    "--dir",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="D",
-    help="Where files go; nothing there is overwritten.  [default: here]",
-)
-@_name
-@click.option(
-    "--accept",
-    type=click.Choice(["ask", "all"]),
-    default="ask",
-    show_default=True,
-    help="Ask before each offer, or take everything.",
-)
-@click.option("--watch", is_flag=True, help="Go on after the first offer, until Ctrl-C or --timeout.")
-@click.option(
-    "--max-size",
-    type=_size,
-    metavar="SIZE",
-    help="Refuse an offer, all of it, that holds a larger file: 500M, 2G.",
-)
-@click.option(
-    "--timeout",
-    type=_seconds,
-    metavar="S",
-    help="Seconds for an offer to come; with --watch, for another one while nothing runs.  [default: no end]",
-)
-@_json
-@_quiet
-@_verbose
-def receive(
-    room: str,
-    server: str,
-    folder: Path,
-    name: str | None,
-    accept: str,
-    watch: bool,
-    max_size: int | None,
-    timeout: float | None,
-    json: bool,
-    quiet: bool,
-    verbose: bool,
-) -> int:
-    """Receive what somebody in the room sends.
-
-    Shows who offers what and asks first. Prints the paths of what was saved. Ends after the first offer;
-    with --watch it takes one after another, and a --timeout that ends it is no failure once something was
-    received. What --max-size refuses is never shown here: its sender is told which file is too large.
-
-    \b
-      p2pshare receive --room k3vd-9qwm-1xtz-e7pa --server http://192.0.2.7:8765
-      p2pshare receive --room team --server http://192.0.2.7:8765 --dir inbox --accept all --watch
-    """
-    from p2pshare.cli.receive import ReceiveOptions, receive
-
-    options = ReceiveOptions(
-        server=server,
-        room=room,
-        name=name,
-        folder=folder,
-        asks=accept == "ask",
-        watches=watch,
-        max_size=max_size,
-        timeout_s=timeout,
+    return launch(
+        lambda display, interrupts: send(wanted, display, interrupts), json=json, quiet=quiet, verbose=verbose
     )
-    return _run(lambda display: receive(options, display), json=json, quiet=quiet, verbose=verbose)
 
 
 @p2pshare.command(short_help="Measure the path between two machines.")
@@ -243,14 +154,21 @@ def receive(
     envvar="P2PSHARE_SERVER",
     help="The signaling server (or P2PSHARE_SERVER).  [default: one that runs here, in this command]",
 )
-@_name
+@options.name
 @click.option(
-    "--size", type=_size, default="256M", show_default=True, metavar="SIZE", help="Bytes to send each way."
+    "--size",
+    type=options.size,
+    default="256M",
+    show_default=True,
+    metavar="SIZE",
+    help="Bytes to send each way.",
 )
-@click.option("--timeout", type=_seconds, metavar="S", help="Seconds for the other end.  [default: no end]")
-@_json
-@_quiet
-@_verbose
+@click.option(
+    "--timeout", type=options.seconds, metavar="S", help="Seconds for the other end.  [default: no end]"
+)
+@options.json
+@options.quiet
+@options.verbose
 def bench(
     room: str | None,
     server: str | None,
@@ -272,8 +190,22 @@ def bench(
     """
     from p2pshare.cli.bench import BenchOptions, bench
 
-    options = BenchOptions(server=server, room=room, name=name, size=size, timeout_s=timeout)
-    return _run(lambda display: bench(options, display), json=json, quiet=quiet, verbose=verbose)
+    wanted = BenchOptions(server=server, room=room, name=name, size=size, timeout_s=timeout)
+    return launch(lambda display, _: bench(wanted, display), json=json, quiet=quiet, verbose=verbose)
+
+
+@p2pshare.command(short_help="List what runs.")
+@click.option("--json", is_flag=True, help="Write one JSON object a process and a job, a line each.")
+def jobs(json: bool) -> int:
+    """List what every running p2pshare of this user is at: who sends to whom, how far it is, how fast.
+
+    \b
+      p2pshare jobs
+      watch -n 1 p2pshare jobs
+    """
+    from p2pshare.cli.jobs import list_jobs
+
+    return list_jobs(json=json)
 
 
 @p2pshare.command(short_help="Run a signaling server.")
@@ -286,7 +218,7 @@ def bench(
     metavar="P",
     help="TCP port; 0 chooses a free one.",
 )
-@_verbose
+@options.verbose
 def serve(host: str | None, port: int, verbose: bool) -> int:
     """Run a signaling server until Ctrl-C.
 
@@ -313,10 +245,4 @@ def serve(host: str | None, port: int, verbose: bool) -> int:
     return 0
 
 
-def _run(command: Command, *, json: bool, quiet: bool, verbose: bool) -> int:
-    from p2pshare.cli.display import make_display
-    from p2pshare.cli.running import run, set_up_logging
-
-    display = make_display(json=json, quiet=quiet, verbose=verbose)
-    set_up_logging(verbose=verbose, display=display)
-    return run(command, display)
+p2pshare.add_command(receive)

@@ -6,16 +6,17 @@ Everything in it is a stranger's word: names, sizes, the message. All of it pass
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import click
 
 from p2pshare.cli import words
 from p2pshare.cli.display import Display
+from p2pshare.cli.keyboard import Keyboard
 from p2pshare.cli.stdin import Lines
 from p2pshare.errors import show, show_reason
 from p2pshare.events import AvailableFile, Offer
@@ -38,25 +39,30 @@ def can_ask() -> bool:
 class Consent:
     """Asks a person, one offer at a time."""
 
-    def __init__(self, display: Display, folder: Path) -> None:
+    def __init__(self, display: Display, place: str, keyboard: Keyboard | None = None) -> None:
+        """``place`` says where the files would go; ``keyboard`` hears keys while no question is asked."""
         self._display = display
-        self._folder = folder
+        self._place = place
+        self._keyboard = keyboard
         self._lines = Lines()
 
     async def ask(self, offer: Offer) -> Sequence[AvailableFile]:
         """Show an offer; return the files that are wanted, none for no."""
         files = offer.files
-        with self._display.paused():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._display.paused())
+            if self._keyboard is not None:
+                stack.enter_context(self._keyboard.as_lines())
             _write(*listing(files[:LISTED_AT_ONCE]))
             if len(files) > LISTED_AT_ONCE:
                 _write(f"  ... and {len(files) - LISTED_AT_ONCE:,} more, l lists them")
-            _write(*summary(offer, self._folder))
+            _write(*summary(offer, self._place))
             self._lines.forget()
             while True:
                 answer = await self._answer("y/n" if len(files) == 1 else "y/n/numbers")
                 if answer == "l":
                     _write(*listing(files[LISTED_AT_ONCE:], first=LISTED_AT_ONCE + 1))
-                    _write(*summary(offer, self._folder))
+                    _write(*summary(offer, self._place))
                     continue
                 chosen = choice(answer, len(files))
                 if chosen is not None:
@@ -86,13 +92,11 @@ def listing(files: Sequence[AvailableFile], first: int = 1) -> list[str]:
     ]
 
 
-def summary(offer: Offer, folder: Path) -> list[str]:
+def summary(offer: Offer, place: str) -> list[str]:
     """Who offers how much, with which words, and where it would go."""
     folders = sum(each.file.kind is FileKind.DIRECTORY for each in offer.files)
     count = words.files(len(offer.files) - folders, folders)
-    told = [
-        f"{show(offer.peer)} offers {count}, {words.size(offer.size)}; to be saved in {folder.absolute()}"
-    ]
+    told = [f"{show(offer.peer)} offers {count}, {words.size(offer.size)}; {place}"]
     if offer.message:
         told.append(f"{show(offer.peer)} says: {show_reason(offer.message)}")
     return told

@@ -61,8 +61,11 @@ def write_line(text: str) -> bool:
     return True
 
 
-def make_display(*, json: bool, quiet: bool, verbose: bool) -> Display:
-    """The display for these options and this terminal. Log lines (verbose) would tear bars apart."""
+def make_display(*, json: bool, quiet: bool, verbose: bool, is_log: bool = False) -> Display:
+    """The display for these options and this terminal. Log lines (verbose) would tear bars apart.
+
+    ``is_log``: what is said goes on for months, and without a terminal it is kept short.
+    """
     if json:
         from p2pshare.cli.jsonlines import JsonLines
 
@@ -73,6 +76,6 @@ def make_display(*, json: bool, quiet: bool, verbose: bool) -> Display:
         from p2pshare.cli.bars import Bars
 
         return Bars()
-    from p2pshare.cli.plain import Plain
+    from p2pshare.cli.plain import Log, Plain
 
-    return Plain()
+    return Log() if is_log and not verbose and not sys.stderr.isatty() else Plain()

@@ -8,15 +8,23 @@ type                                                        fields
 ==========================================================  ==================================================
 listening                                                   addresses: of the signaling server that runs here
 joined                                                      server, room, name
+server_lost                                                 server, reason
+server_back                                                 server
 peer_joined, peer_left, peer_ready                          peer
 peer_unresponsive                                           peer, silent_s
 link_failed                                                 peer, code, reason
 file_offered                                                offer, peer, message, size, files: [{index, path,
                                                             size, kind}]
 offer_settled                                               offer, peer, reason: declined, or withdrawn
-upload_started, download_started                            job, peer
+offering                                                    job, peer: connected, and has not answered yet
+upload_started, download_started                            job, peer: once more after an interruption
 upload_progress, download_progress                          job, peer, bytes, size, rate (bytes a second),
                                                             seconds_left, files_done, files
+upload_paused, upload_resumed, download_paused,             job, peer, remote (the other side's doing)
+download_resumed
+upload_interrupted, download_interrupted                    job, peer, code, reason, remote, file: the
+                                                            connection was lost, and the peer is waited for
+already_here                                                job, peer, same, skipped: files not fetched
 upload_completed                                            job, peer
 download_completed                                          job, peer, paths
 upload_failed, upload_cancelled, download_failed,           job, peer, code, reason, remote (the other side's
@@ -43,7 +51,18 @@ from pathlib import Path
 from p2pshare import events as ev
 from p2pshare.cli.display import Display, write_line
 from p2pshare.cli.exit_codes import error_code, reason
-from p2pshare.cli.moments import Ended, Failed, Joined, Listening, Measured, OfferSettled
+from p2pshare.cli.moments import (
+    AlreadyHere,
+    Ended,
+    Failed,
+    Joined,
+    Listening,
+    Measured,
+    Offering,
+    OfferSettled,
+    ServerBack,
+    ServerLost,
+)
 from p2pshare.errors import TransferError
 from p2pshare.model import Progress
 
@@ -73,6 +92,10 @@ def as_fields(event: ev.Event) -> Fields | None:
             return {"type": "listening", "addresses": addresses}
         case Joined(server=server, room=room, name=name):
             return {"type": "joined", "server": server, "room": room, "name": name}
+        case ServerLost(server=server, reason=why):
+            return {"type": "server_lost", "server": server, "reason": why}
+        case ServerBack(server=server):
+            return {"type": "server_back", "server": server}
         case ev.PeerJoined(peer=peer):
             return {"type": "peer_joined", "peer": peer}
         case ev.PeerLeft(peer=peer):
@@ -87,6 +110,10 @@ def as_fields(event: ev.Event) -> Fields | None:
             return _offered(offer)
         case OfferSettled(offer_id=offer_id, peer=peer, reason=why):
             return {"type": "offer_settled", "offer": offer_id, "peer": peer, "reason": why}
+        case Offering(job_id=job, peer=peer):
+            return {"type": "offering", "job": job, "peer": peer}
+        case AlreadyHere(job_id=job, peer=peer, same=same, skipped=skipped):
+            return {"type": "already_here", "job": job, "peer": peer, "same": same, "skipped": skipped}
         case ev.UploadEvent():
             return _uploaded(event)
         case ev.DownloadEvent():
@@ -144,6 +171,12 @@ def _uploaded(event: ev.UploadEvent) -> Fields | None:
             return _of_job("upload_started", event)
         case ev.UploadProgress(progress=progress):
             return _of_job("upload_progress", event) | _progress(progress)
+        case ev.UploadPaused(remote=remote):
+            return _of_job("upload_paused", event) | {"remote": remote}
+        case ev.UploadResumed(remote=remote):
+            return _of_job("upload_resumed", event) | {"remote": remote}
+        case ev.UploadInterrupted(error=error):
+            return _of_job("upload_interrupted", event) | _failure(error)
         case ev.UploadCompleted():
             return _of_job("upload_completed", event)
         case ev.UploadFailed(error=error):
@@ -159,6 +192,12 @@ def _downloaded(event: ev.DownloadEvent) -> Fields | None:
             return _of_job("download_started", event)
         case ev.DownloadProgress(progress=progress):
             return _of_job("download_progress", event) | _progress(progress)
+        case ev.DownloadPaused(remote=remote):
+            return _of_job("download_paused", event) | {"remote": remote}
+        case ev.DownloadResumed(remote=remote):
+            return _of_job("download_resumed", event) | {"remote": remote}
+        case ev.DownloadInterrupted(error=error):
+            return _of_job("download_interrupted", event) | _failure(error)
         case ev.DownloadCompleted(paths=paths):
             return _of_job("download_completed", event) | {
                 "paths": [str(path) for _, path in sorted(paths.items())]

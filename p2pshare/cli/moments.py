@@ -28,6 +28,41 @@ class Joined(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ServerLost(Event):
+    """The signaling server is gone: what runs goes on, and nobody new is met until it is back."""
+
+    server: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBack(Event):
+    """The signaling server is there again, and so are we."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offering(Event):
+    """A recipient is connected, and offered the files of an upload: it has not answered yet."""
+
+    job_id: int
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyHere(Event):
+    """Files of a download that are not fetched, as something is here already."""
+
+    job_id: int
+    peer: str
+    same: int
+    "Files that are here, byte for byte."
+    skipped: int
+    "Files that are left as they are here, whatever is offered: ``--on-conflict skip``."
+
+
+@dataclass(frozen=True, slots=True)
 class OfferSettled(Event):
     """An offer was declined here, or is gone before it was answered."""
 

@@ -1,7 +1,9 @@
-"""Progress as lines, for logs and pipes: at the start, every tenth or every few seconds, at the end."""
+"""Progress as lines, for pipes: at the start, every tenth or every few seconds, at the end; and for logs."""
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Final
 
 from p2pshare.cli import words
@@ -20,8 +22,9 @@ class Plain(Courses):
         say(text)
 
     def began(self, course: Course) -> None:
-        """Say so."""
-        self.note(f"{course.label}: started")
+        """Say so, once it starts."""
+        if course.is_started:
+            self.note(f"{course.label}: started")
 
     def moved(self, course: Course) -> None:
         """Say how far it is, now and then."""
@@ -42,3 +45,28 @@ class Plain(Courses):
 
     def ended(self, course: Course) -> None:
         """The outcome has a line of its own."""
+
+
+class Log(Plain):
+    """What a receiver that runs for months says: a line an offer and its outcome, with the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_stamped = "JOURNAL_STREAM" not in os.environ  # the journal has the time already
+
+    def note(self, text: str) -> None:
+        """A line, with the local time before it."""
+        say(self._stamp() + text)
+
+    def error(self, text: str) -> None:
+        """So has an error."""
+        say(f"{self._stamp()}error: {text}")
+
+    def began(self, course: Course) -> None:
+        """Its end has a line."""
+
+    def moved(self, course: Course) -> None:
+        """No line."""
+
+    def _stamp(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S ") if self._is_stamped else ""

@@ -16,12 +16,14 @@ from typing import Final
 
 from p2pshare.cli.display import Display
 from p2pshare.cli.exit_codes import ExitCode, exit_code, reason, sentence
+from p2pshare.cli.interrupts import Interrupts, Press
+from p2pshare.cli.keyboard import restore_terminals
 from p2pshare.cli.moments import Ended, Failed
 from p2pshare.errors import TransferCancelled, UploadError
 
 logger = logging.getLogger(__name__)
 
-Command = Callable[[Display], Awaitable[None]]
+Command = Callable[[Display, Interrupts], Awaitable[None]]
 
 _SIGNALS: Final = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -38,7 +40,7 @@ def run(command: Command, display: Display) -> int:
     """Run a command to its end; return its exit code.
 
     The first SIGINT, SIGTERM or SIGHUP cancels it, and it has the time to tell the other side; a second one
-    ends the process at once.
+    ends the process at once. A command may have SIGINT cancel its jobs instead (`Interrupts`).
     """
     raise_file_limit()
     keep_memory()
@@ -51,13 +53,15 @@ def run(command: Command, display: Display) -> int:
     finally:
         display.tell(Ended(code))
         display.close()
+        restore_terminals()
     return code
 
 
 async def _run(command: Command, display: Display) -> ExitCode:
-    _cancel_on_signals(display)
+    interrupts = Interrupts()
+    _cancel_on_signals(display, interrupts)
     try:
-        await command(display)
+        await command(display, interrupts)
     except asyncio.CancelledError:
         error: BaseException = TransferCancelled("cancelled")
     except Exception as exc:  # the last line of defence: a person gets a sentence, never a traceback
@@ -77,29 +81,36 @@ def report(error: BaseException, display: Display) -> None:
         display.tell(Failed(each))
 
 
-def _cancel_on_signals(display: Display) -> None:
+def _cancel_on_signals(display: Display, interrupts: Interrupts) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
-    first_at: float | None = None
+    last_at = float("-inf")
 
-    def interrupted() -> None:
-        nonlocal first_at
-        if first_at is None:
-            first_at = loop.time()
-            _forget_terminal()
-            display.note("cancelling (Ctrl-C again: at once)")
-            if task is not None:
-                task.cancel()
-        elif loop.time() - first_at > _ONE_PRESS_S:
-            display.close()
-            os._exit(ExitCode.CANCELLED)
+    def interrupted(number: int) -> None:
+        nonlocal last_at
+        is_new_wish = number != signal.SIGINT and not interrupts.is_ending
+        if loop.time() - last_at <= _ONE_PRESS_S and not is_new_wish:
+            return
+        last_at = loop.time()
+        match interrupts.press() if number == signal.SIGINT else interrupts.terminate():
+            case Press.CANCELLED_JOBS:
+                display.note("cancelling what runs (Ctrl-C again: all of it, at once)")
+            case Press.END:
+                _forget_terminal()
+                display.note("cancelling (Ctrl-C again: at once)")
+                if task is not None:
+                    task.cancel()
+            case Press.AT_ONCE:
+                display.close()
+                restore_terminals()
+                os._exit(ExitCode.CANCELLED)
 
     # Closing the loop removes them; until then a signal must not raise in the middle of anything.
     for number in _SIGNALS:
         if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
             continue  # nohup's wish
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, interrupted)
+            loop.add_signal_handler(number, interrupted, number)
 
 
 def _forget_terminal() -> None:

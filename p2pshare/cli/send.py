@@ -12,11 +12,13 @@ from typing import Final
 
 from p2pshare import events as ev
 from p2pshare.cli.display import Display
+from p2pshare.cli.interrupts import Interrupts
 from p2pshare.cli.names import random_room
+from p2pshare.cli.pausing import keys
 from p2pshare.cli.recipients import ONLY_SENDS, deliver_to_anybody, deliver_to_named
-from p2pshare.cli.room import Place, deadline_in, in_room
+from p2pshare.cli.room import Place, deadline_in, in_room, limits_of
 from p2pshare.cli.serve import addresses, embedded_server
-from p2pshare.errors import StorageAccessDenied, show
+from p2pshare.errors import StorageAccessDenied
 from p2pshare.model import Recipients
 from p2pshare.session import Session, Upload
 from p2pshare.storage import SourceLike, from_file_object
@@ -41,9 +43,14 @@ class SendOptions:
     "What standard input is called."
     timeout_s: float | None
     "For recipients to come and to answer."
+    rate: int | None = None
+    "Bytes a second, to all recipients together."
+    keep_links: bool = False
+    reconnect_timeout_s: float | None = None
+    "For a recipient whose connection was lost to come back; None: as the library has it."
 
 
-async def send(options: SendOptions, display: Display) -> None:
+async def send(options: SendOptions, display: Display, interrupts: Interrupts) -> None:
     """Send. Raises UploadError with a failure for each recipient that did not get (all of) it."""
     things = _things(options)
     room = random_room() if options.room is None else options.room
@@ -55,11 +62,14 @@ async def send(options: SendOptions, display: Display) -> None:
             place = Place(server=f"http://127.0.0.1:{own.port}", room=room, name=options.name)
         else:
             place = Place(server=server, room=room, name=options.name)
-        session = await stack.enter_async_context(in_room(place, display))
-        session.on(ev.PeerReady, lambda event: display.note(f"offering it to {show(event.peer)}"))
+        limits = limits_of(reconnect_timeout_s=options.reconnect_timeout_s)
+        room_of = in_room(place, display, command="send", limits=limits, interrupts=interrupts)
+        session = await stack.enter_async_context(room_of)
+        session.upload_rate_limit = options.rate
         session.on(ev.FileOffered, lambda event: session.decline(event.offer, ONLY_SENDS))
         if options.server is None or options.room is None:
             display.note(_invitation(room, server))
+        stack.enter_context(keys(session, display, is_wanted="-" not in options.paths))
         await _deliver(session, things, options, display)
 
 
@@ -96,7 +106,7 @@ async def _deliver(
     deadline = deadline_in(options.timeout_s)
 
     def offer(to: Recipients) -> Upload:
-        return session.send_files(things, to=to, message=options.message)
+        return session.send_files(things, to=to, message=options.message, keep_links=options.keep_links)
 
     if options.to:
         await deliver_to_named(session, options.to, offer, deadline, display)

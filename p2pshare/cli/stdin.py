@@ -1,7 +1,7 @@
 """Lines that a person types, without blocking.
 
-Reads happen in a daemon thread: one that never returns must not keep the process from ending, and a loop's
-own readers do not take the consoles of Windows.
+The loop says when there is something to read. Where it cannot, as on the consoles of Windows, reads happen in
+a daemon thread: one that never returns must not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -15,6 +15,14 @@ from typing import Final
 
 STDIN: Final = 0
 _READ_SIZE: Final = 4096
+
+
+def reopened(descriptor: int) -> int:
+    """A terminal under a descriptor of our own, for a loop to watch. Raises OSError.
+
+    A loop may make what it watches non-blocking, and what we were given is one with the shell's own.
+    """
+    return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 class Lines:
@@ -47,8 +55,27 @@ class Lines:
         self._rest = b""
 
     async def _read(self) -> bytes:
-        """Bytes as they come. A read outlives the question that began it, and serves the next one."""
+        """Bytes as they come."""
         loop = asyncio.get_running_loop()
+        try:
+            terminal = reopened(self._descriptor)
+        except (OSError, AttributeError):  # no terminal; Windows
+            return await self._read_in_thread(loop)
+        try:
+            while True:
+                ready = loop.create_future()
+                loop.add_reader(terminal, _settle, ready, b"")
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(terminal)
+                with contextlib.suppress(BlockingIOError):  # somebody else has read it
+                    return os.read(terminal, _READ_SIZE)
+        finally:
+            os.close(terminal)
+
+    async def _read_in_thread(self, loop: asyncio.AbstractEventLoop) -> bytes:
+        """A read outlives the question that began it, and serves the next one."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, args=(loop,), name="stdin", daemon=True)
             self._thread.start()

@@ -6,7 +6,7 @@ What a peer said passes `show()` here, whichever display prints it.
 from __future__ import annotations
 
 from p2pshare import events as ev
-from p2pshare.cli.moments import Joined, Listening, Measured
+from p2pshare.cli.moments import AlreadyHere, Joined, Listening, Measured, ServerBack, ServerLost
 from p2pshare.errors import show
 from p2pshare.model import Progress
 
@@ -73,15 +73,26 @@ def files_done(progress: Progress) -> str:
     return f"{progress.files_done:,}/{files(progress.files)}"
 
 
-def outcome(progress: Progress | None, elapsed_s: float) -> str:
-    """What arrived, how long it took and how fast it was; ``took 2 of 11 files`` where not all was wanted."""
+def outcome(progress: Progress | None, elapsed_s: float, held: int = 0) -> str:
+    """What arrived, how long it took and how fast it was; ``took 2 of 11 files`` where not all was wanted.
+
+    ``held`` bytes were there at the start: they are part of what arrived, and of no speed.
+    """
     if progress is None:
         return "nothing to do"
-    speed = f", {rate(progress.stored / elapsed_s)}" if elapsed_s >= 0.1 else ""
+    speed = f", {rate((progress.stored - held) / elapsed_s)}" if elapsed_s >= 0.1 else ""
     told = files(progress.files_done)
     if progress.files_done < progress.files:
         told = f"took {progress.files_done:,} of {files(progress.files)}"
     return f"{told}, {size(progress.stored)} in {elapsed_s:.1f} s{speed}"
+
+
+def already_here(event: AlreadyHere) -> str:
+    """What is not fetched, and why: ``2 files already here, 1 file skipped``."""
+    told = [f"{files(event.same)} already here"] if event.same else []
+    if event.skipped:
+        told.append(f"{files(event.skipped)} skipped, as something of that name is here")
+    return f"from {show(event.peer)}: {', '.join(told)}"
 
 
 def measured(event: Measured) -> str:
@@ -122,6 +133,12 @@ def line(event: ev.Event) -> str | None:
             return f"signaling server on {', '.join(addresses)}"
         case Joined(name=name, room=room):
             return f"in room {show(room)} as {show(name)}"
+        case ServerLost(server=server):
+            return f"the signaling server {server} is gone: what runs goes on, and it is waited for"
+        case ServerBack(server=server):
+            return f"the signaling server {server} is back"
+        case AlreadyHere():
+            return already_here(event)
         case Measured():
             return measured(event)
         case ev.PeerUnresponsive(peer=peer, silent_s=silent_s):

@@ -121,6 +121,13 @@ class Command:
 
 def environment(home: Path) -> dict[str, str]:
     """The user's environment with another home, and nothing in it that the command itself reads."""
-    ours = {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "PYTHONUNBUFFERED": "1"}
+    runtime = home / "run"
+    runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ours = {
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_RUNTIME_DIR": str(runtime),
+        "PYTHONUNBUFFERED": "1",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in ("P2PSHARE_SERVER", "COLUMNS")}
     return kept | ours

@@ -29,7 +29,8 @@ class Screen:
         "Everything that went to the terminal."
         command = shlex.join([sys.executable, "-m", "p2pshare", *map(str, arguments)])
         # The command begins when its output is watched; the shell outlives a Ctrl-C, and tells the exit code.
-        shell = f"read go; trap : INT; {command}; echo exit code $?; exec cat"
+        modes = "stty -a | grep -q -e -icanon -e '-echo ' && echo terminal spoilt || echo terminal as it was"
+        shell = f"read go; trap : INT; {command}; echo exit code $?; {modes}; exec cat"
         size = ("-x", str(columns), "-y", "40")
         self._tmux("-f", os.devnull, "new-session", "-d", "-s", "it", *size, "sh", "-c", shell)
         self._tmux("pipe-pane", "-t", "it", f"cat > {shlex.quote(fifo)}")

@@ -7,6 +7,8 @@ from rich.console import Console
 
 from p2pshare import events as ev
 from p2pshare.cli.bars import Bars
+from p2pshare.cli.moments import Offering
+from p2pshare.errors import ConnectionLost
 from p2pshare.model import Progress
 
 
@@ -48,3 +50,22 @@ def test_a_transfer_that_begins_while_a_question_is_asked_draws_nothing_until_th
         assert screen.getvalue() == ""
     bars.close()
     assert "500.0 kB" in screen.getvalue()
+
+
+@pytest.mark.parametrize(("width", "text"), [(50, "interrupted"), (120, "waiting for 'bob' to come back")])
+def test_a_bar_that_does_not_move_says_why(width: int, text: str) -> None:
+    screen = io.StringIO()
+    bars = Bars(Console(file=screen, force_terminal=True, width=width, color_system=None))
+    bars.tell(Offering(1, "bob"))
+    bars.tell(ev.UploadStarted(1, "bob"))
+    bars.tell(ev.UploadProgress(1, "bob", Progress(500_000, 1_000_000, 0, 1, 1_000.0)))
+    bars.tell(ev.UploadPaused(1, "bob", remote=False))
+    screen.truncate(0)
+    bars._progress.refresh()
+    assert " paused" in screen.getvalue()
+    assert "kB/s" not in screen.getvalue()
+    bars.tell(ev.UploadInterrupted(1, "bob", ConnectionLost()))
+    screen.truncate(0)
+    bars._progress.refresh()
+    assert text in screen.getvalue()
+    bars.close()

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import p2pshare
-from p2pshare.cli import main
+from p2pshare.cli import main, options
 from tests.cli.conftest import Start
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["send", "--help"], ["receive", "-h"], ["serve", "--help"]]
+    "arguments", [["--help"], ["send", "--help"], ["receive", "-h"], ["serve", "--help"], ["jobs", "-h"]]
 )
 def test_help_shows_examples_and_ends_well(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 0
@@ -30,7 +30,7 @@ def test_help_loads_neither_webrtc_nor_the_network() -> None:
     heavy = ("aiortc", "av", "aiohttp", "asyncio", "rich")
     program = f"""
 import sys
-from p2pshare.cli import main
+from p2pshare.cli import main, options
 code = main(["send", "--help"])
 print(code, *(name for name in {heavy} if name in sys.modules))
 """
@@ -57,6 +57,18 @@ print(code, *(name for name in {heavy} if name in sys.modules))
             ["receive", "--room", "r", "--max-size", "x"],
             "error: Invalid value for '--max-size': 'x' is no size",
         ),
+        (["send", "a", "--rate", "fast"], "error: Invalid value for '--rate': 'fast' is no rate"),
+        (["send", "a", "--reconnect-timeout", "-1"], "error: Invalid value for '--reconnect-timeout'"),
+        (
+            ["receive", "--room", "r", "--accept", "all", "--type", "a/b"],
+            "error: --accept all takes",
+        ),
+        (["receive", "--room", "r", "--accept", "none"], "error: --accept none takes nothing"),
+        (["receive", "--room", "r", "--max-per-peer", "1"], "error: --max-per-peer is for"),
+        (["receive", "--room", "r", "--on-conflict", "ask"], "error: Invalid value for '--on-conflict'"),
+        (["receive", "--room", "r", "--stdout", "--json"], "error: --stdout and --json both"),
+        (["receive", "--room", "r", "--stdout", "--watch"], "error: --stdout takes one file"),
+        (["receive", "--room", "r", "--stdout", "--dir", "d"], "error: --stdout writes into no folder"),
         (["serve", "--port", "65536"], "error: Invalid value for '--port'"),
     ],
     ids=" ".join,
@@ -121,3 +133,10 @@ def test_serve_says_where_it_listens(start: Start) -> None:
     serve.interrupt()
     ended = serve.ended()
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("5MB", 5_000_000), ("500k", 500_000), ("1.5G/s", 1_500_000_000), ("7", 7)]
+)
+def test_a_rate_is_bytes_a_second(text: str, rate: int) -> None:
+    assert options.rate(text) == rate

@@ -11,7 +11,13 @@ import pytest
 from p2pshare import events as ev
 from p2pshare.cli import jsonlines, moments
 from p2pshare.cli.jsonlines import JsonLines, as_fields
-from p2pshare.errors import FileTooLarge, OfferDeclined, SharingNotAvailable, TransferCancelled
+from p2pshare.errors import (
+    ConnectionLost,
+    FileTooLarge,
+    OfferDeclined,
+    SharingNotAvailable,
+    TransferCancelled,
+)
 from p2pshare.model import FileKind, OfferedFile, Progress
 
 _FILE = ev.AvailableFile(7, "bob", OfferedFile(0, ("a\x1b", "b"), 5))
@@ -20,6 +26,7 @@ _PROGRESS = Progress(stored=5, size=10, files_done=0, files=1, rate=2.5)
 _MOVED = {"bytes": 5, "size": 10, "rate": 2, "seconds_left": 2.0, "files_done": 0, "files": 1}
 _DECLINED = OfferDeclined("no", remote=True)
 _CANCELLED = TransferCancelled("cancelled")
+_LOST = ConnectionLost("silent")
 _TOO_LARGE = FileTooLarge(size=2, limit=1, file="a", remote=True)
 _JOB = {"job": 1, "peer": "bob"}
 
@@ -29,6 +36,11 @@ TABLE: list[tuple[ev.Event, jsonlines.Fields]] = [
         moments.Joined("http://h:1", "r", "me"),
         {"type": "joined", "server": "http://h:1", "room": "r", "name": "me"},
     ),
+    (
+        moments.ServerLost("http://h:1", "why"),
+        {"type": "server_lost", "server": "http://h:1", "reason": "why"},
+    ),
+    (moments.ServerBack("http://h:1"), {"type": "server_back", "server": "http://h:1"}),
     (ev.PeerJoined("bob"), {"type": "peer_joined", "peer": "bob"}),
     (ev.PeerLeft("bob"), {"type": "peer_left", "peer": "bob"}),
     (ev.PeerReady("bob"), {"type": "peer_ready", "peer": "bob"}),
@@ -70,8 +82,22 @@ TABLE: list[tuple[ev.Event, jsonlines.Fields]] = [
             "packets_retransmitted": None,
         },
     ),
+    (moments.Offering(1, "bob"), {"type": "offering", **_JOB}),
     (ev.UploadStarted(1, "bob"), {"type": "upload_started", **_JOB}),
     (ev.UploadProgress(1, "bob", _PROGRESS), {"type": "upload_progress", **_JOB, **_MOVED}),
+    (ev.UploadPaused(1, "bob", remote=True), {"type": "upload_paused", **_JOB, "remote": True}),
+    (ev.UploadResumed(1, "bob", remote=False), {"type": "upload_resumed", **_JOB, "remote": False}),
+    (
+        ev.UploadInterrupted(1, "bob", _LOST),
+        {
+            "type": "upload_interrupted",
+            **_JOB,
+            "code": 6004,
+            "reason": "silent",
+            "remote": False,
+            "file": None,
+        },
+    ),
     (ev.UploadCompleted(1, "bob"), {"type": "upload_completed", **_JOB}),
     (
         ev.UploadFailed(1, "bob", _DECLINED),
@@ -91,6 +117,19 @@ TABLE: list[tuple[ev.Event, jsonlines.Fields]] = [
     (ev.UploadClosed(1), {"type": "upload_closed", "job": 1}),
     (ev.DownloadStarted(1, "bob"), {"type": "download_started", **_JOB}),
     (ev.DownloadProgress(1, "bob", _PROGRESS), {"type": "download_progress", **_JOB, **_MOVED}),
+    (ev.DownloadPaused(1, "bob", remote=True), {"type": "download_paused", **_JOB, "remote": True}),
+    (ev.DownloadResumed(1, "bob", remote=False), {"type": "download_resumed", **_JOB, "remote": False}),
+    (
+        ev.DownloadInterrupted(1, "bob", _LOST),
+        {
+            "type": "download_interrupted",
+            **_JOB,
+            "code": 6004,
+            "reason": "silent",
+            "remote": False,
+            "file": None,
+        },
+    ),
     (
         ev.DownloadCompleted(1, "bob", {1: Path("in/b"), 0: Path("in/a")}),
         {"type": "download_completed", **_JOB, "paths": [str(Path("in/a")), str(Path("in/b"))]},
@@ -116,6 +155,10 @@ TABLE: list[tuple[ev.Event, jsonlines.Fields]] = [
             "remote": False,
             "file": None,
         },
+    ),
+    (
+        moments.AlreadyHere(1, "bob", same=2, skipped=1),
+        {"type": "already_here", **_JOB, "same": 2, "skipped": 1},
     ),
     (moments.Failed(SharingNotAvailable("gone")), {"type": "error", "code": 5091, "reason": "gone"}),
     (moments.Failed(ValueError("no")), {"type": "error", "code": None, "reason": "no"}),

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from p2pshare import events as ev
-from p2pshare.cli.plain import EVERY_S, Plain
-from p2pshare.errors import OfferDeclined
+from p2pshare.cli.moments import Offering
+from p2pshare.cli.plain import EVERY_S, Log, Plain
+from p2pshare.errors import ConnectionLost, OfferDeclined
 from p2pshare.model import Progress
 
 
@@ -92,3 +94,61 @@ def test_recipients_do_not_share_their_lines(capsys: pytest.CaptureFixture[str])
 def test_results_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     Plain().result(Path("inbox") / "a")
     assert capsys.readouterr().out == f"{Path('inbox') / 'a'}\n"
+
+
+def test_what_interrupts_a_job_and_what_has_it_go_on_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    plain = Plain(clock)
+    plain.tell(Offering(1, "bob"))
+    plain.tell(ev.UploadStarted(1, "bob"))
+    plain.tell(moved(400_000))  # what was there from before
+    plain.tell(ev.UploadPaused(1, "bob", remote=True))
+    plain.tell(ev.UploadResumed(1, "bob", remote=True))
+    plain.tell(ev.UploadPaused(1, "bob", remote=False))
+    plain.tell(ev.UploadInterrupted(1, "bob", ConnectionLost()))
+    plain.tell(ev.UploadStarted(1, "bob"))
+    clock.now += 2.0
+    plain.tell(moved(1_000_000, files_done=1))
+    plain.tell(ev.UploadCompleted(1, "bob"))
+    told = [line for line in lines(capsys) if "%" not in line]
+    assert told == [
+        "offering it to 'bob'",
+        "to 'bob': started",
+        "to 'bob': paused by 'bob'",
+        "to 'bob': resumed by 'bob'",
+        "to 'bob': the connection was lost, waiting for 'bob' to come back",
+        "to 'bob': 'bob' is back, it goes on",
+        "to 'bob': done, 1 file, 1.0 MB in 2.0 s, 300.0 kB/s",
+    ]
+
+
+def test_an_offer_whose_recipient_is_lost_before_it_answers_is_offered_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = Plain(Clock())
+    plain.tell(Offering(1, "bob"))
+    plain.tell(ev.UploadInterrupted(1, "bob", ConnectionLost()))
+    plain.tell(Offering(1, "bob"))
+    assert lines(capsys)[1:] == [
+        "to 'bob': the connection was lost, waiting for 'bob' to come back",
+        "to 'bob': 'bob' is back, offering it again",
+    ]
+
+
+@pytest.mark.parametrize("has_journal", [False, True])
+def test_a_log_has_the_time_before_each_line_unless_the_journal_has_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, has_journal: bool
+) -> None:
+    if has_journal:
+        monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    else:
+        monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    log = Log()
+    log.tell(ev.DownloadStarted(1, "al"))
+    log.tell(ev.DownloadProgress(1, "al", Progress(5, 5, 1, 1, 1.0)))
+    log.tell(ev.DownloadCompleted(1, "al", {}))
+    log.error("no")
+    first, second = lines(capsys)
+    stamp = "" if has_journal else r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "
+    assert re.fullmatch(stamp + r"from 'al': done, 1 file, 5 B in 0\.0 s", first)
+    assert re.fullmatch(stamp + "error: no", second)

@@ -4,7 +4,7 @@ import pytest
 
 from p2pshare import events as ev
 from p2pshare.cli import words
-from p2pshare.cli.moments import Joined, Listening, OfferSettled
+from p2pshare.cli.moments import AlreadyHere, Joined, Listening, OfferSettled, ServerBack
 from p2pshare.model import Progress
 
 
@@ -84,6 +84,12 @@ def test_the_whole_is_there_once_it_is_confirmed(
         (Listening(("http://192.0.2.7:8765",)), "signaling server on http://192.0.2.7:8765"),
         (Joined("http://h:1", "team\x1b", "al"), r"in room 'team\u{1b}' as 'al'"),
         (OfferSettled(1, "bob", "declined"), None),
+        (AlreadyHere(1, "al", same=2, skipped=0), "from 'al': 2 files already here"),
+        (
+            AlreadyHere(1, "al", same=1, skipped=1),
+            "from 'al': 1 file already here, 1 file skipped, as something of that name is here",
+        ),
+        (ServerBack("http://h:1"), "the signaling server http://h:1 is back"),
         (ev.PeerUnresponsive("bob", 6.2), "'bob' has been silent for 6 s, waiting"),
         (ev.PeerReady("bob"), None),
     ],
