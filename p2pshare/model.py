@@ -135,6 +135,8 @@ class Limits:
     "Files in one offer."
     max_open_offers: int = 256
     "Offers of one peer that are neither declined, withdrawn nor finished."
+    max_offer_bytes: int = 64 * MIB
+    "Bytes of names, previews and metadata in all open offers of a peer: the lists are kept in memory."
     memory_budget: int = 32 * MIB
     "Bytes of received but unstored data, shared by all active downloads of the process."
     min_window: int = 256 * KIB

@@ -11,7 +11,6 @@ from operator import itemgetter
 from p2pshare.errors import DownloadNotAvailable, LocalProtocolError, RemoteProtocolError
 from p2pshare.model import (
     BLOCK_SIZE,
-    MIB,
     ErrorCode,
     Extent,
     FileEnd,
@@ -28,9 +27,6 @@ from p2pshare.protocol.ranges import FileState, JobFiles, indexes_of, to_ranges
 from p2pshare.protocol.schema import MAX_TEXT
 from p2pshare.protocol.states import JOB, JobState
 from p2pshare.protocol.window import ReceiveWindow
-
-MAX_OFFER_BYTES = 64 * MIB
-"""Bytes of names, previews and metadata in all open offers of a peer: the lists are kept in memory."""
 
 
 @dataclass(slots=True)
@@ -326,8 +322,9 @@ class Downloads:
                 return
             offer.files.append(file)
             offer.size += _size_of(file)
-        if sum(each.size for each in self.offers.values()) > MAX_OFFER_BYTES:
-            self._refuse(offer_id, ErrorCode.DECLINED, f"lists of more than {MAX_OFFER_BYTES:,} bytes")
+        most = self._outbox.limits.max_offer_bytes
+        if sum(each.size for each in self.offers.values()) > most:
+            self._refuse(offer_id, ErrorCode.DECLINED, f"lists of more than {most:,} bytes")
             return
         if offer.is_complete:
             self._outbox.tell(e.OfferReceived(offer_id, tuple(offer.files), offer.message, offer.key))

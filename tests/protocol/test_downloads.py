@@ -8,7 +8,6 @@ import pytest
 
 from p2pshare.errors import DownloadNotAvailable, LocalProtocolError, RemoteProtocolError
 from p2pshare.model import BLOCK_SIZE, ErrorCode, Extent, FileEnd, HeldBlocks, OfferedFile
-from p2pshare.protocol import downloads as downloads_module
 from p2pshare.protocol import events as e
 from p2pshare.protocol import frames as f
 from p2pshare.protocol.downloads import wanted_size
@@ -576,9 +575,8 @@ def test_too_many_offers_decline_the_last() -> None:
     assert sorted(pair.right.core.downloads.offers) == [2, 4]
 
 
-def test_lists_that_take_too_much_memory_decline_the_offer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads_module, "MAX_OFFER_BYTES", 100_000)
-    pair = CorePair()
+def test_lists_that_take_too_much_memory_decline_the_offer() -> None:
+    pair = CorePair(limits=limits(max_offer_bytes=100_000))
     pair.offer_files(pair.left, [OfferedFile(i, ("x" * 200,), 1, preview=bytes(800)) for i in range(99)])
     pair.exchange()
     pair.offer_files(pair.left, [OfferedFile(0, ("x" * 2000,), 1)])

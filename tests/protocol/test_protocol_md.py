@@ -13,7 +13,6 @@ from p2pshare.model import BLOCK_SIZE, ErrorCode, Limits
 from p2pshare.protocol import frames as f
 from p2pshare.protocol.codec import decode, encode
 from p2pshare.protocol.core import PING_AFTER_S, VERSIONS
-from p2pshare.protocol.downloads import MAX_OFFER_BYTES
 from p2pshare.protocol.outbox import CONTROL_CHANNEL, DEFAULT_MAX_FRAME, FIRST_STREAM, LAST_STREAM
 from p2pshare.protocol.scan import MAX_DEPTH, MAX_VALUES
 from p2pshare.protocol.schema import OFFERED_FILE, SCHEMA, Field
@@ -88,7 +87,7 @@ def test_numbers_are_the_programs() -> None:
         f"At most {MAX_QUERIES} queries",
         f"version {VERSIONS[-1]}\n",
         f"({limits.max_files:,} files in an offer, twice as many and {limits.max_open_offers}\noffers",
-        f"{MAX_OFFER_BYTES // 2**20} MiB of lists",
+        f"{limits.max_offer_bytes // 2**20} MiB of lists",
         f"Without a HELLO for {limits.hello_timeout_s:.0f} seconds",
         f"| {PING_AFTER_S:.0f} | PING",
         f"| {limits.silence_timeout_s:.0f} | the peer counts as unresponsive",
