@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
@@ -21,7 +20,7 @@ from p2pshare.model import (
     Payload,
     Piece,
 )
-from p2pshare.storage.sink import Stored
+from p2pshare.storage.sink import BaseSink, Stored
 from p2pshare.storage.threads import in_thread
 
 MAX_MEMORY: Final = GIB
@@ -30,7 +29,7 @@ _SMALL: Final = 4 * KIB
 """Bytes below which a payload is copied to the end of the one before: as an object it would cost more."""
 
 
-class MemorySink:
+class MemorySink(BaseSink):
     """Keeps the files of a job in memory: nothing is left when it is dropped."""
 
     def __init__(self, files: Sequence[OfferedFile], *, max_size: int = MAX_MEMORY) -> None:
@@ -47,28 +46,9 @@ class MemorySink:
         self._contents: dict[int, bytes] = {}
 
     @property
-    def paths(self) -> Mapping[int, Path]:
-        """Nothing: the files are in ``contents``."""
-        return {}
-
-    @property
     def contents(self) -> Mapping[int, bytes]:
         """The confirmed files, by index."""
         return self._contents
-
-    @property
-    def skipped(self) -> Sequence[int]:
-        """None: memory has no names."""
-        return ()
-
-    @property
-    def lookalikes(self) -> Sequence[int]:
-        """None: nothing is here before it comes."""
-        return ()
-
-    async def adopt(self, index: int, size: int, digest: bytes) -> bool:
-        """Nothing is here before it comes."""
-        return False
 
     async def open(self) -> Sequence[HeldBlocks]:
         """Check that the declared sizes fit. Raises FileTooLarge."""
