@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pshare.errors import P2PShareError, TransferError
-from p2pshare.model import OfferedFile, Progress
+from p2pshare.model import OfferedFile, Progress, total_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,7 @@ class Offer:
     @property
     def size(self) -> int | None:
         """Bytes of all files together; None while one is unknown."""
-        total = 0
-        for file in self.files:
-            if file.size is None:
-                return None
-            total += file.size
-        return total
+        return total_size(file.size for file in self.files)
 
 
 # Peers -------------------------------------------------------------------------------------------------

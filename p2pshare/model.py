@@ -5,6 +5,7 @@ Plain values: no behaviour beyond reading themselves, no I/O.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final, Literal
@@ -160,6 +161,16 @@ class Limits:
     "Bytes of files that rules accept from one peer in a session; None: no limit. A person may take more."
     confirm_timeout_s: float = 120.0
     "Seconds that a receiver has for fsync and rename after the last byte."
+
+
+def total_size(sizes: Iterable[int | None]) -> int | None:
+    """Bytes of several files together; None where the size of one is unknown."""
+    total = 0
+    for size in sizes:
+        if size is None:
+            return None
+        total += size
+    return total
 
 
 Recipients = str | list[str] | tuple[str, ...] | Literal[Everyone.EVERYONE]

@@ -59,14 +59,8 @@ def p2pshare(context: click.Context) -> None:
 
 @p2pshare.command(short_help="Send files, folders, or standard input.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-r", "--room", help="Where to meet.  [default: one made up, and shown]")
-@click.option(
-    "-s",
-    "--server",
-    metavar="URL",
-    envvar="P2PSHARE_SERVER",
-    help="The signaling server (or P2PSHARE_SERVER).  [default: one that runs here, in this command]",
-)
+@options.room
+@options.server
 @click.option("--to", multiple=True, metavar="NAME", help="Send to this peer, and wait for it. Repeatable.")
 @click.option("--everyone", is_flag=True, help="Send to whoever is there, or comes first. The default.")
 @options.name
@@ -146,14 +140,8 @@ def send(
 
 
 @p2pshare.command(short_help="Measure the path between two machines.")
-@click.option("-r", "--room", help="Where to meet.  [default: one made up, and shown]")
-@click.option(
-    "-s",
-    "--server",
-    metavar="URL",
-    envvar="P2PSHARE_SERVER",
-    help="The signaling server (or P2PSHARE_SERVER).  [default: one that runs here, in this command]",
-)
+@options.room
+@options.server
 @options.name
 @click.option(
     "--size",

@@ -37,6 +37,14 @@ def _bytes(text: str) -> int | None:
 
 seconds: Final = click.FloatRange(min=0, min_open=True)
 
+room = click.option("-r", "--room", help="Where to meet.  [default: one made up, and shown]")
+server = click.option(
+    "-s",
+    "--server",
+    metavar="URL",
+    envvar="P2PSHARE_SERVER",
+    help="The signaling server (or P2PSHARE_SERVER).  [default: one that runs here, in this command]",
+)
 name = click.option("--name", metavar="ME", help="Your name in the room.  [default: login@host]")
 json = click.option("--json", is_flag=True, help="Write events to standard output, one JSON object a line.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Nothing but errors on standard error.")

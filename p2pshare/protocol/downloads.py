@@ -18,6 +18,7 @@ from p2pshare.model import (
     HeldBlocks,
     OfferedFile,
     Piece,
+    total_size,
 )
 from p2pshare.protocol import events as e
 from p2pshare.protocol import frames as f
@@ -567,5 +568,4 @@ def _size_of(file: OfferedFile) -> int:
 
 def wanted_size(offered: Sequence[OfferedFile], files: f.Ranges) -> int | None:
     """Bytes of the files in ranges; None while one is unknown."""
-    sizes = [offered[index].size for index in indexes_of(files)]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
+    return total_size(offered[index].size for index in indexes_of(files))

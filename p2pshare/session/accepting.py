@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from p2pshare.errors import show
 from p2pshare.events import AvailableFile, Offer
-from p2pshare.model import Conflict, ErrorCode
+from p2pshare.model import Conflict, ErrorCode, total_size
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ class Doorkeeper:
     def _within_quota(self, offer: Offer, decision: Decision) -> Decision:
         if not isinstance(decision, Accept) or self._max_peer_bytes is None:
             return decision
-        sizes = [file.size for file in (offer.files if decision.files is None else decision.files)]
-        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        files = offer.files if decision.files is None else decision.files
+        size = total_size(file.size for file in files)
         if size is None or self._taken[offer.peer] + size > self._max_peer_bytes:
             return Decline(f"more than {self._max_peer_bytes:,} bytes in all from one peer")
         self._taken[offer.peer] += size

@@ -19,7 +19,7 @@ from p2pshare.errors import (
     TransferError,
 )
 from p2pshare.events import AvailableFile
-from p2pshare.model import ErrorCode, HeldBlocks, OfferedFile, Progress
+from p2pshare.model import ErrorCode, HeldBlocks, OfferedFile, Progress, total_size
 from p2pshare.protocol.states import JobState
 from p2pshare.session.handles import Handle, ProgressMeter
 from p2pshare.session.link import Link, as_transfer_error
@@ -77,9 +77,7 @@ class Download(Handle[T]):
         self._make_sink = make_sink
         self._result_of = result_of
         self._pace = RateLimit(rate_limit)
-        sizes = [file.size for file in files]
-        size = None if None in sizes else sum(size for size in sizes if size is not None)
-        self._meter = ProgressMeter(size, len(files))
+        self._meter = ProgressMeter(total_size(file.size for file in files), len(files))
         self._waiting: asyncio.Task[Any] | None = None
         self._receiver: Receiver | None = None
         self._cancelled: TransferCancelled | None = None

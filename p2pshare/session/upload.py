@@ -16,7 +16,7 @@ from p2pshare.errors import (
     TransferError,
     UploadError,
 )
-from p2pshare.model import OfferedFile, Progress
+from p2pshare.model import OfferedFile, Progress, total_size
 from p2pshare.session.delivery import Delivery, DeliveryState
 from p2pshare.session.handles import Handle
 from p2pshare.session.link import as_transfer_error
@@ -101,12 +101,9 @@ class Upload(Handle[UploadResult]):
     def progress(self) -> Progress:
         """All deliveries together."""
         parts = [each.progress for each in self.deliveries.values()]
-        size: int | None = 0
-        for part in parts:
-            size = None if size is None or part.size is None else size + part.size
         return Progress(
             sum(part.stored for part in parts),
-            size,
+            total_size(part.size for part in parts),
             sum(part.files_done for part in parts),
             sum(part.files for part in parts),
             sum(part.rate for part in parts),
@@ -171,8 +168,7 @@ class Upload(Handle[UploadResult]):
         """The files are known."""
         self.sources = sources
         self.files = [source.file for source in sources]
-        sizes = [file.size for file in self.files]
-        self.size = None if None in sizes else sum(size for size in sizes if size is not None)
+        self.size = total_size(file.size for file in self.files)
         self.is_listed = True
 
     def add_recipient(self, peer: str) -> Delivery:

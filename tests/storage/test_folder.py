@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,22 @@ import pytest
 
 from p2pshare.errors import IntegrityError, SaveFailed, StorageAccessDenied
 from p2pshare.model import MIB, Extent, FileEnd, FileKind, OfferedFile
-from p2pshare.storage import FolderSink, list_sources, positioned
+from p2pshare.storage import FolderSink, list_sources
 from p2pshare.storage import part as part_module
 from p2pshare.storage.beneath import Folder, Way
 from tests.storage.conftest import Unprivileged
 from tests.storage.test_beneath import WAYS
-from tests.storage.transfer import NO_RESERVE, end, extents, offered, read_all, save, save_error, tree
+from tests.storage.transfer import (
+    NO_RESERVE,
+    StuckDisk,
+    end,
+    extents,
+    offered,
+    read_all,
+    save,
+    save_error,
+    tree,
+)
 from tests.support.needs import only_on
 
 
@@ -314,20 +323,12 @@ async def test_a_file_that_cannot_be_synced_fails_alone(
 async def test_the_loop_runs_on_while_the_disk_is_stuck(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = positioned.write_all
-
-    def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
-        loop.call_soon_threadsafe(is_stuck.set)
-        assert disk.wait(60), "the loop waited for the disk"
-        real(fd, payloads, offset)
-
-    monkeypatch.setattr(part_module, "write_all", stuck)
+    disk = StuckDisk(monkeypatch)
     sink = FolderSink(tmp_path, [offered("a", b"x")], limits=NO_RESERVE)
     await sink.open()
     storing = asyncio.create_task(sink.store([*extents(0, b"x"), end(0, b"x")]))
-    await is_stuck.wait()
-    disk.set()
+    await disk.is_stuck.wait()
+    disk.let_go()
     assert (await storing).confirmed == [0]
     await sink.close(keep_parts=False)
 
@@ -335,25 +336,17 @@ async def test_the_loop_runs_on_while_the_disk_is_stuck(
 async def test_a_cancelled_store_ends_before_the_sink_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = positioned.write_all
-
-    def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
-        loop.call_soon_threadsafe(is_stuck.set)
-        assert disk.wait(60)
-        real(fd, payloads, offset)  # EBADF, had the file been closed
-
-    monkeypatch.setattr(part_module, "write_all", stuck)
+    disk = StuckDisk(monkeypatch)
     sink = FolderSink(tmp_path, [offered("a", b"x")], limits=NO_RESERVE)
     await sink.open()
     storing = asyncio.create_task(sink.store([*extents(0, b"x"), end(0, b"x")]))
-    await is_stuck.wait()
+    await disk.is_stuck.wait()
     storing.cancel()
     await asyncio.sleep(0)
     storing.cancel()
     await asyncio.sleep(0)
     assert not storing.done()
-    disk.set()
+    disk.let_go()
     with pytest.raises(asyncio.CancelledError):
         await storing
     await sink.close(keep_parts=False)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import random
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +28,8 @@ from p2pshare.storage import (
     list_sources,
     positioned,
 )
-from p2pshare.storage import part as part_module
 from tests.storage.test_resume import digests
-from tests.storage.transfer import NO_RESERVE, end, extents, offered, read_all, save_error, tree
+from tests.storage.transfer import NO_RESERVE, StuckDisk, end, extents, offered, read_all, save_error, tree
 
 WHOLE = os.urandom(5 * BLOCK_SIZE + 1234)
 FILE = offered("a.bin", WHOLE)
@@ -212,23 +210,15 @@ async def test_a_file_that_failed_may_be_tried_again(tmp_path: Path) -> None:
 async def test_a_store_that_was_cut_short_has_stored_what_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, disk, is_stuck = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
-    real = positioned.write_all
-
-    def stuck(fd: int, payloads: Sequence[bytes], offset: int) -> None:
-        loop.call_soon_threadsafe(is_stuck.set)
-        assert disk.wait(60)
-        real(fd, payloads, offset)
-
-    monkeypatch.setattr(part_module, "write_all", stuck)
+    disk = StuckDisk(monkeypatch)
     files = [offered("small", b"small"), replace(FILE, index=1)]
     sink = new_sink("folder", tmp_path, files)
     await sink.open()
     pieces = [*extents(0, b"small"), end(0, b"small"), *extents(1, WHOLE[: 2 * BLOCK_SIZE + 1])]
     storing = asyncio.create_task(sink.store(pieces))
-    await is_stuck.wait()
+    await disk.is_stuck.wait()
     storing.cancel()
-    disk.set()
+    disk.let_go()
     await asyncio.wait([storing])
     assert storing.cancelled()
     assert await sink.reopen() == [HeldBlocks(1, 0, digests(WHOLE, 0, 2))]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from blake3 import blake3
 
 from p2pshare.errors import TransferError
 from p2pshare.model import MIB, Extent, FileEnd, HeldBlocks, Limits, OfferedFile, Piece
-from p2pshare.storage import FileFailed, FolderSink, Sink, Source, UploadReader
+from p2pshare.storage import FileFailed, FolderSink, Sink, Source, UploadReader, part, positioned
 
 NO_RESERVE = Limits(disk_reserve=0)
 
@@ -89,3 +92,24 @@ def tree(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+class StuckDisk:
+    """A disk of which a write waits until it is let go; for the running loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_stuck = asyncio.Event()
+        "Set once a write waits."
+        self._loop = asyncio.get_running_loop()
+        self._may_go = threading.Event()
+        self._write_all = positioned.write_all
+        monkeypatch.setattr(part, "write_all", self._wait)
+
+    def _wait(self, fd: int, payloads: Sequence[bytes], offset: int) -> None:
+        self._loop.call_soon_threadsafe(self.is_stuck.set)
+        assert self._may_go.wait(60), "the loop waited for the disk"
+        self._write_all(fd, payloads, offset)  # EBADF, had the file been closed
+
+    def let_go(self) -> None:
+        """Let writes go on."""
+        self._may_go.set()
