@@ -45,9 +45,14 @@ async def test_a_call_is_taken_over_while_both_sides_send(peer: ChromiumPeer, ch
             if arrived == 4:
                 for at in range(0, len(bulk), MESSAGE):
                     out.send(bulk[at : at + MESSAGE])
-            if arrived == 8:
-                was_buffered.append(out.bufferedAmount)
-                assert accelerate(pc)
+
+        def take_over() -> None:
+            was_buffered.append(out.bufferedAmount)
+            assert accelerate(pc)
+
+        # Half of it has left: not at a message that may come when all has, on a slow machine.
+        out.bufferedAmountLowThreshold = len(bulk) // 2
+        out.once("bufferedamountlow", lambda: asyncio.get_running_loop().call_soon(take_over))
 
         back.on("message", message_received)
         received, sent, out_there = await both(
